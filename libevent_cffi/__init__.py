@@ -1,0 +1,1 @@
+"""Event-driven network programs on the system's libevent."""

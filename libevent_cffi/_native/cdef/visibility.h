@@ -1,0 +1,3 @@
+/* event2/visibility.h has nothing for a user */
+
+

@@ -1,0 +1,4 @@
+/* TLS over OpenSSL: a module of its own, so that programs without TLS load no libssl. */
+#include "headers.h"
+#include <openssl/err.h>
+#include <openssl/ssl.h>
