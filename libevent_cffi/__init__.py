@@ -1,1 +1,57 @@
-"""Event-driven network programs on the system's libevent."""
+"""
+Event-driven network programs on the system's libevent.
+
+This module has the everyday names.  The others load at first use: ``libevent_cffi.util``, ``thread``,
+``watch`` and so on, one public module per header of libevent, with the same name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import _native  # sets libevent up, or says why not
+from ._version import VERSION as __version__
+from .errors import ClosedError, LibeventError
+from .event import Event, EventBase, Operation, Signal, Timer
+from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag, LoopFlag
+
+if TYPE_CHECKING:
+    from . import thread, util, watch
+
+__all__ = [
+    "CLOSED",
+    "ET",
+    "PERSIST",
+    "READ",
+    "WRITE",
+    "BufferEventFlag",
+    "ClosedError",
+    "Event",
+    "EventBase",
+    "EventFlag",
+    "LibeventError",
+    "LoopFlag",
+    "Operation",
+    "Signal",
+    "Timer",
+    "__version__",
+    "thread",
+    "util",
+    "watch",
+]
+
+_MODULES = frozenset({"lowlevel", "thread", "util", "watch"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
+
+
+del _native

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..types import Address, BytesLike, FileDescriptorLike, InetAddress, SocketAddress, StrPath
 
 __all__ = [
+    "TEN_YEARS",
     "c_bytes",
     "c_int",
     "c_path",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _INT_MAX = 2**31 - 1
-_TEN_YEARS = 10 * 366 * 24 * 3600.0
+TEN_YEARS = 10 * 366 * 24 * 3600.0
 _IS_PYPY = platform.python_implementation() == "PyPy"
 
 
@@ -120,7 +121,7 @@ def check_seconds(seconds: float, name: str = "timeout") -> float:
     """Return *seconds* as float; ValueError when it is negative, not a number, or more than ten years."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} is seconds as float, not {seconds!r}")
-    if not 0 <= seconds <= _TEN_YEARS:  # false for NaN
+    if not 0 <= seconds <= TEN_YEARS:  # false for NaN
         raise ValueError(f"{name} must be between 0 and ten years of seconds, not {seconds!r}")
     return float(seconds)
 

@@ -1,0 +1,280 @@
+"""
+The way back from C: every function that C calls, and the tables by which it finds the user's.
+
+The journey of an event:
+
+1.  ``Event.add()`` asks C for a slot (csrc/slots.c), gets a *token*, and puts the event into its base's table
+    ``_armed`` under it.  The table is what keeps a pending event alive; it belongs to the base, so that a base
+    that is dropped is garbage with all its events.
+2.  ``dispatch()`` takes a *slot* of ``tables`` for the time it runs and puts that table there: the only way from
+    a global to an object, and open only while something runs (running.py).
+3.  libevent calls the shim in csrc/events.c, which calls the function here that fits the event's form, with the
+    token and the slot.  cffi takes the GIL.  The slot's lowest bit says that the event is not pending any more.
+4.  The function here looks the event up and calls the user's.  What it returns is all that C learns:
+
+    ===========  ===========================================================================================
+    UNDELIVERED  0, also what cffi returns when something was raised outside of our ``try``: by a signal
+                 handler that struck before the user's function began, or for want of stack.  C calls again.
+    DONE         The user's function returned.
+    GONE         The same, and the event is in no table any more: C frees its slot.
+    RAISED       The user's function raised.  C leaves the loop; running.py raises the error from dispatch().
+    STALE        Nobody knows the token.  It is counted, and C forgets the event.
+    ===========  ===========================================================================================
+
+A signal handler may raise between any two steps of these functions.  So the ``except`` branches call nothing:
+what a call would let in would escape.  ``tb_lasti`` tells whether it struck before the call; what escapes
+all the same is kept by ``held``, whose ``__init__`` is in C and cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import dis
+import threading
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, TypeVar
+
+from ..flags import EVENT_FLAGS
+from ._libevent import ffi, lib
+
+__all__ = ["DELIVERING", "SOON", "delivers", "give_slot_back", "take_held", "take_slot", "trampoline"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+UNDELIVERED: int = lib.LEV_UNDELIVERED
+DONE: int = lib.LEV_DONE
+GONE: int = lib.LEV_GONE
+RAISED: int = lib.LEV_RAISED
+STALE: int = lib.LEV_STALE
+
+#: The token of a timer that waits in the queue of call_soon().
+SOON = -2
+
+#: Per slot of a running loop twice its table of events, token to event; and the loop.
+tables: list[dict[int, Any]] = []
+loops: list[Any] = []
+#: The code of what calls users' functions, for the guard of Ctrl-C (wakeup.py).
+DELIVERING: set[CodeType] = set()
+
+_no_table: dict[int, Any] = {}
+_free_slots: list[int] = []
+_growing = threading.Lock()
+_held = BaseException()
+
+
+def delivers(function: _F) -> _F:
+    """Mark *function* as one that calls users' functions."""
+    DELIVERING.add(function.__code__)  # type: ignore[attr-defined]
+    return function
+
+
+def trampoline(function: _F) -> _F:
+    """Have C call *function* under its name; what it raises counts as not delivered, and is held."""
+    ffi.def_extern(error=UNDELIVERED, onerror=_held.__init__)(function)  # type: ignore[misc]
+    return delivers(function)
+
+
+def take_held() -> Any:
+    """Return what was raised outside of every ``try`` here, or None, and forget it."""
+    kind, error, traceback = _held.args or (None, None, None)
+    _held.args = ()
+    if error is None and kind is not None:
+        error = kind()
+    return error if error is None else error.with_traceback(traceback)
+
+
+def take_slot(loop: Any, table: dict[int, Any]) -> int:
+    """Let C find *table* and *loop*; return where."""
+    try:
+        slot = _free_slots.pop()
+    except IndexError:
+        with _growing:
+            slot = len(loops)
+            tables.extend((_no_table, _no_table))
+            loops.append(None)
+    loops[slot] = loop
+    tables[2 * slot] = tables[2 * slot + 1] = table
+    return slot
+
+
+def give_slot_back(slot: int) -> None:
+    """Close that way again."""
+    loops[slot] = None
+    tables[2 * slot] = tables[2 * slot + 1] = _no_table
+    _free_slots.append(slot)
+
+
+# -- what C calls --------------------------------------------------------------------------------------------
+
+
+@trampoline
+def lev_py_plain(token: int, slot: int) -> int:
+    """A timer, or what a short form of EventBase made: callback(*args)."""
+    try:
+        event = tables[slot][token]
+    except KeyError:
+        return STALE
+    callback = event._callback
+    args = event._args
+    if slot & 1:
+        event._token = 0
+    try:
+        callback(*args)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti >= _call_in_plain  # type: ignore[union-attr]
+        loop = loops[slot >> 1]
+        loop._failed = (error, event, token, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    if slot & 1:
+        del tables[slot][token]
+        return GONE
+    return DONE
+
+
+@trampoline
+def lev_py_event(token: int, what: int, slot: int) -> int:
+    """An Event: callback(fd, what, *args)."""
+    try:
+        event = tables[slot][token]
+    except KeyError:
+        return STALE
+    callback = event._callback
+    args = event._args
+    fd = event._fd
+    flags = EVENT_FLAGS[what]
+    if slot & 1:
+        event._token = 0
+    try:
+        callback(fd, flags, *args)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti >= _call_in_event  # type: ignore[union-attr]
+        loop = loops[slot >> 1]
+        loop._failed = (error, event, token, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    if slot & 1:
+        del tables[slot][token]
+        return GONE
+    return DONE
+
+
+@trampoline
+def lev_py_signal(token: int, slot: int) -> int:
+    """A Signal: callback(signum, *args)."""
+    try:
+        event = tables[slot][token]
+    except KeyError:
+        return STALE
+    callback = event._callback
+    args = event._args
+    signum = event._fd
+    if slot & 1:
+        event._token = 0
+    try:
+        callback(signum, *args)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti >= _call_in_signal  # type: ignore[union-attr]
+        loop = loops[slot >> 1]
+        loop._failed = (error, event, token, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    if slot & 1:
+        del tables[slot][token]
+        return GONE
+    return DONE
+
+
+@trampoline
+def lev_py_soon(slot: int) -> int:
+    """
+    The calls that call_soon() and call_soon_threadsafe() queued before this pass, in order.
+
+    What is queued meanwhile waits for the next pass, or ready descriptors would never be looked at.
+    """
+    loop = loops[slot]
+    loop._soon = False
+    queue = loop._queue
+    count = len(queue)
+    while count > 0 and not loop._breaking:
+        count -= 1
+        item = queue[0]
+        if item._token != SOON:
+            del queue[0]
+            continue
+        callback = item._callback
+        args = item._args
+        item._token = 0
+        try:
+            callback(*args)
+        except BaseException as error:
+            delivered = error.__traceback__.tb_lasti >= _call_in_soon  # type: ignore[union-attr]
+            loop._failed = (error, item, 0, delivered, loop._failed)
+            if delivered:
+                del queue[0]
+                return RAISED
+            item._token = SOON
+            return UNDELIVERED
+        del queue[0]
+    if queue and not loop._soon:
+        loop._soon = True
+        lib.lev_soon(loop._l)
+    return DONE
+
+
+@trampoline
+def lev_py_wake(why: int, slot: int) -> int:
+    """The loop was woken: Python's signal handlers run, and libevent's messages reach the log."""
+    loop = loops[slot]
+    try:
+        loop._woken(why)
+    except BaseException as error:
+        loop._failed = (error, loop, 0, True, loop._failed)
+        return RAISED
+    return DONE
+
+
+@trampoline
+def lev_py_prepare(timeout: float, slot: int) -> int:
+    """The loop is about to wait, at most *timeout* seconds or, below 0, without end."""
+    loop = loops[slot]
+    left = None if timeout < 0 else timeout
+    for watcher in loop._preparing:
+        callback = watcher._callback
+        args = watcher._args
+        if callback is None:
+            continue
+        try:
+            callback(watcher, left, *args)
+        except BaseException as error:
+            loop._failed = (error, watcher, 0, True, loop._failed)
+            return RAISED
+    return DONE
+
+
+@trampoline
+def lev_py_check(slot: int) -> int:
+    """The loop has waited, and no event of this wait has been told yet."""
+    loop = loops[slot]
+    for watcher in loop._checking:
+        callback = watcher._callback
+        args = watcher._args
+        if callback is None:
+            continue
+        try:
+            callback(watcher, *args)
+        except BaseException as error:
+            loop._failed = (error, watcher, 0, True, loop._failed)
+            return RAISED
+    return DONE
+
+
+def _offset_of_call(function: Callable[..., Any]) -> int:
+    """Return where *function* calls the user's: what strikes it before has delivered nothing."""
+    for instruction in dis.get_instructions(function):
+        if instruction.opname.startswith("CALL_FUNCTION_EX"):
+            return instruction.offset
+    raise AssertionError(f"{function.__name__} has no call with *args")
+
+
+_call_in_plain = _offset_of_call(lev_py_plain)
+_call_in_event = _offset_of_call(lev_py_event)
+_call_in_signal = _offset_of_call(lev_py_signal)
+_call_in_soon = _offset_of_call(lev_py_soon)

@@ -1,0 +1,414 @@
+/* A base: who may enter it, how it is woken, made, made usable in a child, and freed. */
+
+static void lev_on_wake(evutil_socket_t fd, short what, void *arg);
+static void lev_on_soon(evutil_socket_t fd, short what, void *arg);
+static void lev_on_exit(evutil_socket_t fd, short what, void *arg);
+static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
+static void lev_event_free(struct lev_base *l, struct lev_event *e);
+
+/* -- entering -------------------------------------------------------------------------------------------- */
+
+static int lev_renew(struct lev_base *l);
+
+/* In a child: dead when its loop, or another thread, was in the base at the fork; else made usable. */
+static int lev_after_fork(struct lev_base *l)
+{
+    if (l->forked || l->running || LEV_LOAD(&l->owner) != LEV_ME) {
+        l->forked = 1;
+        return LEV_FORKED;
+    }
+    return lev_renew(l);
+}
+
+/* 1: entered, and lev_leave() has to let go; 0: this thread was inside already; else why not. */
+static int lev_enter(struct lev_base *l)
+{
+    long me = LEV_ME, nobody = 0;
+    int entered = 0, result = 0;
+
+    if (LEV_RELAXED(&l->owner) != me) {
+        if (!LEV_CAS(&l->owner, &nobody, me)) {
+            if (l->fork_count != LEV_RELAXED(&lev_forks))
+                return LEV_FORKED;      /* a thread that is not here any more had it */
+            return LEV_WRONG_THREAD;
+        }
+        entered = 1;
+    }
+    if (l->closed)
+        result = LEV_CLOSED;
+    else if (l->fork_count != LEV_RELAXED(&lev_forks))
+        result = lev_after_fork(l);
+    if (result != 0) {
+        lev_leave(l, entered);
+        return result;
+    }
+    l->changed = 1;
+    return entered;
+}
+
+static void lev_leave(struct lev_base *l, int entered)
+{
+    if (entered)
+        LEV_STORE(&l->owner, 0);
+}
+
+/* -- waking and stopping: any thread, and a signal handler of Python's ------------------------------------ */
+
+static void lev_wake(struct lev_base *l)
+{
+    if (LEV_SWAP(&l->awake, 1) == 0 && lev_put_byte(l->wake_pair[1], "") < 0)
+        return;                         /* full: there is enough to wake up for */
+}
+
+static int lev_gate_open(struct lev_base *l)
+{
+    if (l->fork_count != LEV_RELAXED(&lev_forks)) {
+        int entered = lev_enter(l);     /* makes it usable, or says why not */
+        if (entered < 0)
+            return entered;
+        lev_leave(l, entered);
+    }
+    lev_mutex_lock(&l->gate);
+    if (l->eb == NULL || l->closed) {
+        lev_mutex_unlock(&l->gate);
+        return LEV_CLOSED;
+    }
+    return 0;
+}
+
+/* Ask the loop to stop; when there is none, this counts for the next.  after is for LEV_STOP_LATER. */
+static int lev_stop(struct lev_base *l, int how, double after)
+{
+    int result = lev_gate_open(l);
+
+    if (result != 0)
+        return result;
+    if (how == LEV_STOP_LATER)
+        l->exit_at = lev_clock() + after;
+    __atomic_fetch_or(&l->stop, how, __ATOMIC_ACQ_REL);
+    if (LEV_LOAD(&l->running))
+        lev_wake(l);
+    lev_mutex_unlock(&l->gate);
+    return 0;
+}
+
+/* A call was queued by another thread. */
+static int lev_post(struct lev_base *l)
+{
+    int result = lev_gate_open(l);
+
+    if (result != 0)
+        return result;
+    LEV_STORE(&l->want_soon, 1);
+    lev_wake(l);
+    lev_mutex_unlock(&l->gate);
+    return 0;
+}
+
+/* The guard of Ctrl-C, on the thread that dispatches. */
+static void lev_interrupt(struct lev_base *l)
+{
+    l->interrupted = l->broken = 1;
+    if (l->eb != NULL)
+        event_base_loopbreak(l->eb);
+}
+
+/* -- our own events -------------------------------------------------------------------------------------- */
+
+static void lev_assign_internal(struct lev_base *l, struct event *ev, evutil_socket_t fd, short events,
+    event_callback_fn callback, int priority)
+{
+    event_assign(ev, l->eb, fd, events, callback, l);
+    event_priority_set(ev, priority);
+    ev->ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+}
+
+static int lev_add_wake(struct lev_base *l)
+{
+    if (lev_open_pair(l->wake_pair) != 0)
+        return -1;
+    l->awake = 0;
+    /* Priority 0, or a stream of more urgent events keeps Ctrl-C out (event.c:event_process_active). */
+    lev_assign_internal(l, &l->wake, l->wake_pair[0], EV_READ | EV_PERSIST, lev_on_wake, 0);
+    return event_add(&l->wake, NULL);
+}
+
+static int lev_add_own_events(struct lev_base *l)
+{
+    int middle = l->priorities / 2, last = l->priorities - 1;
+
+    event_assign(&l->soon, l->eb, -1, 0, lev_on_soon, l);
+    event_priority_set(&l->soon, middle);
+    event_assign(&l->exit_later, l->eb, -1, 0, lev_on_exit, l);
+    event_priority_set(&l->exit_later, middle);
+    lev_assign_internal(l, &l->exit_now, -1, 0, lev_on_exit, middle);
+    lev_assign_internal(l, &l->limit, -1, 0, lev_on_limit, last);
+    return lev_add_wake(l);
+}
+
+static void lev_drop_own_events(struct lev_base *l)
+{
+    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit};
+    int i;
+
+    for (i = 0; i < 5; i++) {
+        if (!event_initialized(all[i]))
+            continue;
+        event_del(all[i]);
+        event_debug_unassign(all[i]);
+    }
+    lev_close_pair(l->wake_pair);
+}
+
+/* -- fork ------------------------------------------------------------------------------------------------ */
+
+/* event_reinit() ends the process when it gets no descriptors (event.c:event_reinit): try first. */
+static int lev_can_open_files(struct lev_base *l)
+{
+#ifndef _WIN32
+    int fds[6], count = 0, enough;
+
+    while (count < 6 && (fds[count] = dup(l->wake_pair[0])) >= 0)
+        count++;
+    enough = count == 6;
+    while (count > 0)
+        close(fds[--count]);
+    return enough;
+#else
+    (void)l;
+    return 1;
+#endif
+}
+
+/* Make the base usable in this process; this thread is inside. */
+static int lev_renew(struct lev_base *l)
+{
+    if (!lev_can_open_files(l))
+        return LEV_ERRNO;
+    lev_mutex_init(&l->gate);
+    if (event_reinit(l->eb) != 0)
+        return LEV_ERRNO;
+    /* The pair is the parent's too: closing our copy does not touch what it waits for. */
+    event_del(&l->wake);
+    event_debug_unassign(&l->wake);
+    lev_close_pair(l->wake_pair);
+    if (lev_add_wake(l) != 0)
+        return LEV_ERRNO;
+    l->fork_count = LEV_RELAXED(&lev_forks);
+    lev_signals_renew(l);
+    lev_wake(l);                        /* what was posted, or came as a signal, in between */
+    return 0;
+}
+
+static int lev_base_reinit(struct lev_base *l)
+{
+    int result, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    result = l->running ? LEV_RUNNING : lev_renew(l);
+    lev_leave(l, entered);
+    return result;
+}
+
+#ifndef _WIN32
+static void lev_forked(void)
+{
+    lev_forks++;
+    lev_signals_after_fork();
+}
+#endif
+
+static void lev_install_fork(void)
+{
+#ifndef _WIN32
+    pthread_atfork(NULL, NULL, lev_forked);
+#endif
+}
+
+/* -- making ---------------------------------------------------------------------------------------------- */
+
+/* NULL with errno, or with errno 0 when libevent has no method that fits. */
+static struct lev_base *lev_base_new(const struct event_config *config, int priorities)
+{
+    struct lev_base *l = lev_calloc(1, sizeof(*l));
+
+    if (l == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    LEV_STORE(&lev_used, 1);
+    l->wake_pair[0] = l->wake_pair[1] = l->old_wakeup = -1;
+    l->roomy = -1;
+    l->fork_count = LEV_RELAXED(&lev_forks);
+    l->priorities = priorities;
+    lev_mutex_init(&l->gate);
+    errno = 0;
+    l->eb = event_base_new_with_config(config);
+    if (l->eb == NULL) {
+        lev_mutex_destroy(&l->gate);
+        lev_free(l);
+        return NULL;
+    }
+    LEV_ADD(&lev_live_objects, 1);
+    l->is_epoll = strncmp(event_base_get_method(l->eb), "epoll", 5) == 0;
+    if (event_base_priority_init(l->eb, priorities) != 0 || lev_add_own_events(l) != 0) {
+        int saved = errno;
+        lev_base_drop(l);
+        errno = saved;
+        return NULL;
+    }
+    return l;
+}
+
+/* -- ending ---------------------------------------------------------------------------------------------- */
+
+static void lev_free_events(struct lev_base *l)
+{
+    int i, j;
+
+    for (i = l->chunk_count - 1; i >= 0; i--)
+        for (j = LEV_CHUNK - 1; j >= 0 && l->chunks[i] != NULL; j--)
+            if (l->chunks[i]->slots[j].token != 0)
+                lev_event_free(l, &l->chunks[i]->slots[j]);
+}
+
+/* Let what is still queued in libevent run out, without Python; the cap is against what never ends. */
+static void lev_drain(struct lev_base *l)
+{
+    int passes;
+
+    for (passes = 0; passes < 100; passes++) {
+        if (event_base_get_num_events(l->eb, EVENT_BASE_COUNT_ACTIVE) <= 0)
+            return;
+        event_base_loop(l->eb, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+}
+
+static void lev_tear_down(struct lev_base *l)
+{
+    struct event_base *eb = l->eb;
+
+    l->silent = 1;
+    lev_free_events(l);
+    lev_signals_release(l);
+    lev_watch_free(l);
+    lev_drain(l);
+    lev_mutex_lock(&l->gate);
+    l->closed = 1;
+    lev_drop_own_events(l);
+    l->eb = NULL;
+    lev_mutex_unlock(&l->gate);
+    event_base_free(eb);
+    lev_slots_destroy(l);
+    lev_free(l->fds);
+    lev_free(l->todo);
+    lev_free(l->signal_events);
+    l->fds = NULL;
+    l->todo = NULL;
+    l->signal_events = NULL;
+    l->fd_count = l->todo_count = l->todo_size = l->signal_count = l->signal_size = 0;
+    LEV_ADD(&lev_live_objects, -1);
+}
+
+/*
+ * End it.  LEV_RUNNING: this thread's loop is going on, the base is closed to everybody, and the call has to
+ * be made again when the loop has ended.
+ */
+static int lev_base_close(struct lev_base *l)
+{
+    int entered = lev_enter(l);
+
+    if (entered == LEV_CLOSED && l->eb != NULL && !l->running)
+        entered = LEV_CAS(&l->owner, &(long){0}, LEV_ME) ? 1 : LEV_WRONG_THREAD;
+    if (entered < 0)
+        return entered;
+    if (l->running) {
+        l->closed = 1;
+        __atomic_fetch_or(&l->stop, LEV_STOP_BREAK, __ATOMIC_ACQ_REL);
+        lev_leave(l, entered);
+        return LEV_RUNNING;
+    }
+    lev_tear_down(l);
+    lev_leave(l, entered);
+    return 0;
+}
+
+/*
+ * The destructor of Python's pointer: nobody else can know the base any more.  What cannot be freed is kept:
+ * a base that a thread of the parent was in, or one that a daemon thread runs while Python ends.
+ */
+static void lev_base_drop(struct lev_base *l)
+{
+    long owner = LEV_LOAD(&l->owner);
+
+    if (l->running || (owner != 0 && owner != LEV_ME))
+        return;
+    if (l->eb != NULL) {
+        int usable = l->fork_count == LEV_RELAXED(&lev_forks) && !l->forked;
+        if (!usable && lev_renew(l) != 0)
+            return;
+        lev_tear_down(l);
+    }
+    lev_mutex_destroy(&l->gate);
+    lev_free(l);
+}
+
+/* For calls into libevent itself: enter, and let go with lev_leave(). */
+static int lev_base_enter(struct lev_base *l)
+{
+    return lev_enter(l);
+}
+
+/* The pending events as libevent prints them; lev_free() the text. NULL with errno when there is no memory. */
+static char *lev_base_dump(struct lev_base *l)
+{
+    char *text = NULL;
+    long size;
+    FILE *file = tmpfile();
+
+    if (file == NULL)
+        return NULL;
+    lev_mutex_lock(&l->gate);
+    if (l->eb != NULL)
+        event_base_dump_events(l->eb, file);
+    lev_mutex_unlock(&l->gate);
+    size = ftell(file);
+    rewind(file);
+    if (size >= 0 && (text = lev_malloc((size_t)size + 1)) != NULL)
+        text[fread(text, 1, (size_t)size, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+/* -- looking in: any thread ------------------------------------------------------------------------------ */
+
+static struct event_base *lev_base_pointer(struct lev_base *l)
+{
+    return l->eb;
+}
+
+static int64_t lev_base_current(struct lev_base *l)
+{
+    return lev_running_base == l ? l->current : 0;
+}
+
+static int lev_base_used(struct lev_base *l)
+{
+    return l->used;
+}
+
+static int lev_base_got(struct lev_base *l)
+{
+    return l->got;
+}
+
+static long lev_base_stale(struct lev_base *l)
+{
+    return l->stale;
+}
+
+static long lev_base_redelivered(struct lev_base *l)
+{
+    return l->redelivered;
+}

@@ -1,0 +1,129 @@
+/*
+ * One event_base and what we keep beside it.
+ *
+ * A lev_base is made by lev_base_new() and freed by lev_base_drop(), which is the destructor of Python's only
+ * pointer to it; every Python object of the base refers to that pointer, so no call can meet a freed one.
+ *
+ * Who may touch it: the thread whose mark is in "owner".  Each call takes the word when it is free and gives
+ * it back at its end (lev_enter, lev_leave); while a loop runs, its thread keeps it.  A second thread is
+ * refused before it looks at anything else.  The few calls that any thread may make at any time (stopping,
+ * waking) hold the gate, which keeps the event_base from being freed under them.
+ */
+
+enum {                          /* what calls answer when they fail; 0 and more is success */
+    LEV_ERRNO = -1,
+    LEV_WRONG_THREAD = -2,
+    LEV_CLOSED = -3,
+    LEV_FORKED = -4,
+    LEV_FD_REUSED = -5,
+    LEV_MIXED_ET = -6,
+    LEV_RUNNING = -7,
+    LEV_NO_EVENT = -8,
+    LEV_NO_FILES = -9
+};
+
+enum {                          /* what a trampoline answers, see callbacks.py */
+    LEV_UNDELIVERED = 0,
+    LEV_DONE = 1,
+    LEV_GONE = 2,
+    LEV_RAISED = 3,
+    LEV_STALE = 4
+};
+
+enum { LEV_STOP_BREAK = 1, LEV_STOP_EXIT = 2, LEV_STOP_LATER = 4 };
+
+enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_BROKEN = 8 };
+
+enum { LEV_WHY_SIGNAL = 1, LEV_WHY_LOG = 2 };
+
+#define LEV_COMMON_MAX 256      /* libevent's own limit (event.c:MAX_COMMON_TIMEOUTS) */
+
+struct lev_event;
+struct lev_chunk;
+struct lev_signals;
+
+struct lev_fd {                 /* what is known of a descriptor that events watch */
+    unsigned events;            /* how many; 0: the rest means nothing */
+    int edge_triggered;
+    uint64_t device, inode;
+};
+
+struct lev_base {
+    struct event_base *eb;      /* NULL when closed */
+    lev_mutex gate;
+    long owner;                 /* LEV_ME of the thread inside, or 0 */
+    long running;               /* is a loop going on? */
+    long closed;                /* set before eb is NULL: by close() in a callback */
+    long stop;                  /* LEV_STOP_ bits, for the loop to notice */
+    long fork_count;            /* lev_forks when it was made or made usable again */
+    int forked;                 /* dead: its loop or another thread was in it at the fork */
+
+    int silent;                 /* call no Python any more */
+    int slot;                   /* where Python keeps this loop's table */
+    int broken;                 /* a callback raised or was not run: keep what comes for later */
+    int interrupted;            /* a Ctrl-C for dispatch() to raise */
+    int changed;                /* something was called since the prepare watchers began */
+    int got;                    /* LEV_STOP_ bits that ended the loop */
+    int is_epoll;
+    int priorities;
+    int64_t current;            /* the token of the event whose callback runs */
+    long stale, redelivered;
+
+    evutil_socket_t wake_pair[2];
+    long awake;                 /* a byte is in the pair already */
+    long want_soon;             /* another thread queued a call */
+    int log_asked;
+    int python_signals;         /* the pair is also Python's wake-up descriptor */
+    int old_wakeup;             /* whose place it took, or -1 */
+    struct event wake, soon, exit_now, exit_later, limit;
+    double exit_at;
+
+    struct lev_chunk **chunks;  /* events, see slots.c */
+    int chunk_count;
+    int chunk_hint;             /* no place before it is empty */
+    int roomy;                  /* first chunk with room, or -1 */
+    int used;                   /* events that exist */
+    int64_t uses;               /* how many ever did */
+    struct lev_fd *fds;
+    int fd_count;
+    int64_t *todo;              /* events that happened and were not delivered */
+    int todo_count, todo_size;
+
+    struct lev_signals *signals;        /* NULL until the first signal, see signals.c */
+    struct lev_event **signal_events;
+    int signal_count, signal_size;
+
+    const struct timeval *common[LEV_COMMON_MAX];
+    int common_count;
+
+    int watching;               /* has Python watchers: 1 prepare, 2 check */
+    int check_due;
+#if LEV_HAS_WATCH
+    struct evwatch *prepare, *check;
+#endif
+};
+
+/* The base whose loop runs on this thread. */
+static LEV_THREAD_LOCAL struct lev_base *lev_running_base = NULL;
+/* Python is about to end: no callback may run any more. */
+static long lev_exiting = 0;
+/* How often this process is a child. */
+static long lev_forks = 0;
+
+/* Python's functions, defined in callbacks.py. */
+static int lev_py_plain(int64_t token, int slot);
+static int lev_py_event(int64_t token, int what, int slot);
+static int lev_py_signal(int64_t token, int slot);
+static int lev_py_soon(int slot);
+static int lev_py_wake(int why, int slot);
+static int lev_py_prepare(double timeout, int slot);
+static int lev_py_check(int slot);
+
+static int lev_enter(struct lev_base *l);
+static void lev_leave(struct lev_base *l, int entered);
+static int lev_delivered(struct lev_base *l, int answer);
+static void lev_after_callback(struct lev_base *l);
+static void lev_apply_stop(struct lev_base *l);
+static void lev_run_check(struct lev_base *l);
+static void lev_watch_free(struct lev_base *l);
+static void lev_base_drop(struct lev_base *l);

@@ -1,0 +1,422 @@
+/*
+ * Events: from Python's call to libevent, and from libevent's callback to Python's function.
+ *
+ * An event that Python adds or activates gets a slot; the slot goes when the event is deleted, or has happened
+ * and is not pending any more.
+ */
+
+enum { LEV_FORM_PLAIN = 0, LEV_FORM_EVENT = 1, LEV_FORM_SIGNAL = 2 };
+
+/* What Python packs into one number: the flags, the priority + 1, the form, and these. */
+#define LEV_SPEC_EVENTS(spec) ((short)((spec) & 0xffff))
+#define LEV_SPEC_PRIORITY(spec) ((int)((spec) >> 16 & 0xff) - 1)
+#define LEV_SPEC_FORM(spec) ((unsigned char)((spec) >> 24 & 3))
+#define LEV_SPEC_BACKGROUND (1 << 26)
+#define LEV_SPEC_USER (1 << 27)
+
+#define LEV_ATTEMPTS 64
+
+static void lev_on_event(evutil_socket_t fd, short what, void *arg);
+
+static short lev_is_in_c(const struct lev_event *e)
+{
+    return e->ev.ev_evcallback.evcb_flags & (EVLIST_TIMEOUT | EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER);
+}
+
+/* -- Python's calls -------------------------------------------------------------------------------------- */
+
+static void lev_event_free(struct lev_base *l, struct lev_event *e)
+{
+    event_del(&e->ev);
+    if (e->signum)
+        lev_signal_unlink(l, e);
+    if (e->counted)
+        lev_fd_detach(l, event_get_fd(&e->ev));
+    lev_slot_free(l, e);
+}
+
+/* Make the event that spec describes, for a descriptor, a signal, or -1. */
+static int lev_event_make(struct lev_base *l, evutil_socket_t fd, unsigned spec, struct lev_event **made)
+{
+    short events = LEV_SPEC_EVENTS(spec);
+    int result = 0;
+    struct lev_event *e = lev_slot_new(l);
+
+    if (e == NULL)
+        return LEV_ERRNO;
+    e->form = LEV_SPEC_FORM(spec);
+    if (events & EV_SIGNAL) {
+        e->signum = (unsigned char)fd;
+        fd = -1;
+    }
+    /* Watching "no descriptor" is how an event is pending until somebody activates it. */
+    if (spec & LEV_SPEC_USER || e->signum)
+        events = (short)((events & EV_PERSIST) | EV_READ);
+    if (event_assign(&e->ev, l->eb, fd, events, lev_on_event, e) != 0)
+        result = LEV_ERRNO;
+    if (result == 0 && LEV_SPEC_PRIORITY(spec) >= 0)
+        event_priority_set(&e->ev, LEV_SPEC_PRIORITY(spec));
+    if (spec & LEV_SPEC_BACKGROUND)
+        e->ev.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+    if (result == 0 && fd >= 0) {
+        result = lev_fd_attach(l, fd, (events & EV_ET) != 0);
+        e->counted = result == 0;
+    }
+    if (result == 0 && e->signum && lev_signal_link(l, e) != 0)
+        result = LEV_ERRNO;
+    if (result != 0) {
+        int saved = errno;
+        if (e->counted)
+            lev_fd_detach(l, fd);
+        lev_slot_free(l, e);
+        errno = saved;
+        return result;
+    }
+    *made = e;
+    return 0;
+}
+
+static int lev_event_set_timeout(struct lev_base *l, struct lev_event *e, double seconds)
+{
+    struct timeval tv;
+    int common = (int)(-2.0 - seconds);
+
+    if (seconds <= -2.0)
+        return common < l->common_count ? event_add(&e->ev, l->common[common]) : -1;
+    if (seconds >= 0) {
+        lev_to_timeval(seconds, &tv);
+        /* A persistent timer of 0 fires once and stops (event.c:event_persist_closure). */
+        if (tv.tv_sec == 0 && tv.tv_usec == 0 && (e->ev.ev_events & EV_PERSIST))
+            tv.tv_usec = 1;
+        return event_add(&e->ev, &tv);
+    }
+    event_remove_timer(&e->ev);
+    return event_add(&e->ev, NULL);
+}
+
+/*
+ * Make an event pending and answer its token.  seconds is the timeout, -1 none, and -2 - n the common timeout
+ * n.  token is that of an event that is pending already, or 0.
+ */
+static int64_t lev_event_add(struct lev_base *l, int64_t token, int fd, unsigned spec, double seconds)
+{
+    struct lev_event *e = NULL;
+    int64_t result;
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    e = lev_slot(l, token);
+    result = e == NULL ? lev_event_make(l, fd, spec, &e) : 0;
+    if (result == 0) {
+        if (lev_event_set_timeout(l, e, seconds) == 0)
+            result = e->token;
+        else {
+            int saved = errno;
+            if (e->token != token)
+                lev_event_free(l, e);
+            errno = saved;
+            result = LEV_ERRNO;
+        }
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+/* Forget an event.  1: it was the running one; 0: it was not. */
+static int lev_event_delete(struct lev_base *l, int64_t token)
+{
+    struct lev_event *e;
+    int result = lev_enter(l), entered = result;
+
+    if (entered < 0)
+        return entered;
+    e = lev_slot(l, token);
+    if (e != NULL)
+        lev_event_free(l, e);
+    result = token != 0 && l->current == token;
+    lev_leave(l, entered);
+    return result;
+}
+
+static int64_t lev_event_activate(struct lev_base *l, int64_t token, int fd, unsigned spec, int what, int count)
+{
+    struct lev_event *e;
+    int64_t result;
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    e = lev_slot(l, token);
+    result = e == NULL ? lev_event_make(l, fd, spec, &e) : 0;
+    if (result == 0) {
+        if (e->signum)
+            e->calls += count;
+        event_active(&e->ev, what, 1);
+        result = e->token;
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+static int lev_event_remove_timer(struct lev_base *l, int64_t token)
+{
+    struct lev_event *e;
+    int result = 0, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    e = lev_slot(l, token);
+    if (e != NULL)
+        result = event_remove_timer(&e->ev);
+    if (e != NULL && !lev_is_in_c(e) && !e->todo) {
+        lev_event_free(l, e);
+        result = LEV_NO_EVENT;          /* nothing is left of it */
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+static int lev_event_set_priority(struct lev_base *l, int64_t token, int priority)
+{
+    struct lev_event *e;
+    int result = 0, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    e = lev_slot(l, token);
+    if (e != NULL && event_priority_set(&e->ev, priority) != 0)
+        result = LEV_NO_EVENT;
+    lev_leave(l, entered);
+    return result;
+}
+
+static double lev_remaining(struct lev_base *l, struct lev_event *e)
+{
+    struct timeval now;
+    double left;
+
+    if (!(e->ev.ev_evcallback.evcb_flags & EVLIST_TIMEOUT) || event_gettime_monotonic(l->eb, &now) != 0)
+        return -1;
+    /* A common timeout keeps its number in the upper bits (event.c:COMMON_TIMEOUT_MASK). */
+    left = (double)e->ev.ev_timeout.tv_sec - (double)now.tv_sec
+        + ((double)(e->ev.ev_timeout.tv_usec & 0x000fffff) - (double)now.tv_usec) / 1e6;
+    return left > 0 ? left : 0;
+}
+
+/*
+ * What the event is pending or active for, as bits; 0 when it is neither.  Any thread may ask: the gate keeps
+ * the slot's memory, and libevent's own lock the event.
+ */
+static int lev_event_pending(struct lev_base *l, int64_t token, double *remaining)
+{
+    struct lev_event *e;
+    int result = 0;
+
+    if (token <= 0)
+        return 0;
+    lev_mutex_lock(&l->gate);
+    e = l->eb != NULL && !l->closed ? lev_slot(l, token) : NULL;
+    if (e != NULL) {
+        short all = EV_TIMEOUT | EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL;
+        result = event_pending(&e->ev, all, NULL) | e->todo;
+        if (e->signum)
+            result = (result & ~(EV_READ | EV_TIMEOUT)) | EV_SIGNAL;
+        if (remaining != NULL)
+            *remaining = lev_remaining(l, e);
+    }
+    lev_mutex_unlock(&l->gate);
+    return result;
+}
+
+/* The struct event of a pending event, for lowlevel.pointer(); NULL when there is none. */
+static struct event *lev_event_pointer(struct lev_base *l, int64_t token)
+{
+    struct lev_event *e = l->eb != NULL ? lev_slot(l, token) : NULL;
+
+    return e != NULL ? &e->ev : NULL;
+}
+
+/* The token of the event that comes after another one's place, or 0; begin with 0. */
+static int64_t lev_next_token(struct lev_base *l, int64_t after)
+{
+    int i = after ? (int)(after & ((1 << LEV_INDEX_BITS) - 1)) + 1 : 0;
+
+    for (; i < l->chunk_count * LEV_CHUNK; i++) {
+        struct lev_chunk *chunk = l->chunks[i / LEV_CHUNK];
+        if (chunk != NULL && chunk->slots[i % LEV_CHUNK].token != 0)
+            return chunk->slots[i % LEV_CHUNK].token;
+    }
+    return 0;
+}
+
+/* The number of a common timeout. */
+static int lev_common_timeout(struct lev_base *l, double seconds)
+{
+    struct timeval tv;
+    const struct timeval *common;
+    int result, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    lev_to_timeval(seconds, &tv);
+    common = l->common_count < LEV_COMMON_MAX ? event_base_init_common_timeout(l->eb, &tv) : NULL;
+    result = LEV_NO_EVENT;
+    if (common != NULL) {
+        result = l->common_count++;
+        l->common[result] = common;
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+/* -- libevent's callback --------------------------------------------------------------------------------- */
+
+static int lev_call_python(struct lev_base *l, int form, int64_t token, int what, int slot)
+{
+    if (form == LEV_FORM_PLAIN)
+        return lev_py_plain(token, slot);
+    if (form == LEV_FORM_EVENT)
+        return lev_py_event(token, what, slot);
+    return lev_py_signal(token, slot);
+}
+
+/*
+ * Run Python's function of an event.  An answer of "not delivered" means that something was raised before the
+ * user's function began, by a signal handler of the user's own or for want of stack: it is tried again at
+ * once, because nothing that libevent offers puts an event back without changing it.
+ */
+static int lev_deliver_once(struct lev_base *l, struct lev_event *e, int what, int is_last)
+{
+    int64_t token = e->token, outer = l->current;
+    int form = e->form, slot = l->slot * 2 + is_last, attempt, answer = LEV_UNDELIVERED;
+
+    l->current = token;
+    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
+        answer = lev_call_python(l, form, token, what, slot);
+        if (lev_delivered(l, answer))
+            break;
+    }
+    l->current = outer;
+    return answer;
+}
+
+static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
+{
+    if (!e->todo && l->todo_count == l->todo_size) {
+        int size = l->todo_size ? l->todo_size * 2 : 16;
+        int64_t *more = lev_realloc(l->todo, (size_t)size * sizeof(*more));
+        if (more == NULL) {             /* better at a wrong time than never */
+            event_active(&e->ev, what, 1);
+            return;
+        }
+        l->todo = more;
+        l->todo_size = size;
+    }
+    if (!e->todo)
+        l->todo[l->todo_count++] = e->token;
+    e->todo |= (short)what;
+}
+
+/* Signals are counted here and told one by one, so that one that stops the loop does not drop the rest. */
+static void lev_deliver_signal(struct lev_base *l, struct lev_event *e)
+{
+    int64_t token = e->token;
+
+    while (e != NULL && e->calls > 0) {
+        int is_last = !lev_is_in_c(e) && e->calls == 1;
+        int answer;
+        if (l->broken) {
+            lev_remember(l, e, EV_SIGNAL);
+            return;
+        }
+        e->calls--;
+        answer = lev_deliver_once(l, e, EV_SIGNAL, is_last);
+        e = lev_slot(l, token);
+        if (e == NULL || l->forked)
+            return;
+        if (answer == LEV_UNDELIVERED)
+            e->calls++;
+        else if (answer == LEV_STALE || is_last) {
+            lev_event_free(l, e);
+            return;
+        }
+    }
+    if (e != NULL && !lev_is_in_c(e) && e->calls == 0)
+        lev_event_free(l, e);
+}
+
+static void lev_deliver(struct lev_base *l, struct lev_event *e, int what)
+{
+    int64_t token = e->token;
+    int answer, is_last;
+
+    if (e->signum) {
+        lev_deliver_signal(l, e);
+        return;
+    }
+    is_last = !lev_is_in_c(e);
+    answer = lev_deliver_once(l, e, what, is_last);
+    if (l->forked || (answer == LEV_DONE && !is_last))
+        return;
+    e = lev_slot(l, token);             /* the callback may have closed it */
+    if (e == NULL)
+        return;
+    if (answer == LEV_UNDELIVERED)
+        lev_remember(l, e, what);
+    else if (is_last || answer == LEV_STALE)
+        lev_event_free(l, e);
+}
+
+/*
+ * 2.1 tells only EV_TIMEOUT when a timeout and the descriptor come in one pass (event.c:timeout_process): what
+ * is edge-triggered or asked for once would be lost.
+ */
+static int lev_complete(struct lev_event *e, int what)
+{
+    short asked = e->ev.ev_events & (EV_READ | EV_WRITE | EV_CLOSED);
+
+    if (what == EV_TIMEOUT && asked && e->ev.ev_fd >= 0)
+        what |= lev_fd_ready(e->ev.ev_fd, asked);
+    return what;
+}
+
+static void lev_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = lev_running_base;
+    struct lev_event *e = arg;
+    int64_t token = e->token;
+
+    (void)fd;
+    if (l == NULL || l->silent || lev_exiting)
+        return;
+    if (l->check_due)
+        lev_run_check(l);
+    if (e->token != token || l->forked)         /* the check watchers deleted it */
+        return;
+    what = (short)lev_complete(e, what);
+    if (l->broken)
+        lev_remember(l, e, what);
+    else
+        lev_deliver(l, e, what);
+    lev_after_callback(l);
+}
+
+/* What an earlier loop left behind, before anything new. */
+static void lev_deliver_todo(struct lev_base *l)
+{
+    int i, count = l->todo_count;
+
+    for (i = 0; i < count && !l->broken; i++) {
+        struct lev_event *e = lev_slot(l, l->todo[i]);
+        short what;
+        if (e == NULL)
+            continue;
+        what = e->todo;
+        e->todo = 0;
+        l->redelivered++;
+        lev_deliver(l, e, what);
+    }
+    memmove(l->todo, l->todo + i, (size_t)(l->todo_count - i) * sizeof(*l->todo));
+    l->todo_count -= i;
+}

@@ -1,0 +1,289 @@
+/* The loop: what runs it, and what stops it. */
+
+/*
+ * After each call of Python: was it a fork's child that came back, did it fail?  1: the answer is final.
+ *
+ * A child leaves the loop before libevent touches what it shares with the parent again.
+ */
+static int lev_delivered(struct lev_base *l, int answer)
+{
+    if (l->fork_count != LEV_RELAXED(&lev_forks)) {
+        l->forked = l->broken = 1;
+        event_base_loopbreak(l->eb);
+        return 1;
+    }
+    if (answer == LEV_STALE)
+        l->stale++;
+    if (answer == LEV_UNDELIVERED || answer == LEV_RAISED) {
+        l->broken = 1;
+        event_base_loopbreak(l->eb);
+    }
+    return answer != LEV_UNDELIVERED || lev_exiting;
+}
+
+static void lev_arm_soon(struct lev_base *l)
+{
+    struct timeval now = {0, 0};
+
+    if (event_add(&l->soon, &now) != 0)
+        event_active(&l->soon, EV_TIMEOUT, 1);
+}
+
+/* Act on what any thread asked for. */
+static void lev_apply_stop(struct lev_base *l)
+{
+    long stop = LEV_SWAP(&l->stop, 0);
+
+    if (stop & LEV_STOP_BREAK) {
+        l->got |= LEV_STOP_BREAK;
+        event_base_loopbreak(l->eb);
+    }
+    if (stop & LEV_STOP_EXIT)
+        event_active(&l->exit_now, EV_TIMEOUT, 1);
+    if (stop & LEV_STOP_LATER) {
+        struct timeval tv;
+        double left = l->exit_at - lev_clock();
+        lev_to_timeval(left > 0 ? left : 0, &tv);
+        event_add(&l->exit_later, &tv);
+    }
+}
+
+static void lev_after_callback(struct lev_base *l)
+{
+    if (l->forked)
+        return;
+    if (LEV_RELAXED(&l->stop))
+        lev_apply_stop(l);
+    if (LEV_RELAXED(&lev_log_pending) && !l->log_asked) {
+        l->log_asked = 1;
+        lev_wake(l);
+    }
+}
+
+/* -- callbacks of our own events ------------------------------------------------------------------------- */
+
+static int lev_empty_pair(struct lev_base *l)
+{
+    unsigned char bytes[256];
+    int signals = 0;
+    long i, count;
+
+    LEV_STORE(&l->awake, 0);            /* first: who comes now writes again */
+    while ((count = lev_read_fd(l->wake_pair[0], bytes, sizeof(bytes))) > 0) {
+        for (i = 0; i < count; i++) {
+            if (bytes[i] == 0)
+                continue;
+            signals = 1;
+            if (l->old_wakeup >= 0 && lev_put_byte(l->old_wakeup, &bytes[i]) < 0)
+                continue;               /* full: its owner will look anyway */
+        }
+        if (count < (long)sizeof(bytes))
+            break;
+    }
+    return signals;
+}
+
+static void lev_call_wake(struct lev_base *l, int why)
+{
+    int attempt, answer = LEV_UNDELIVERED;
+
+    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
+        answer = lev_py_wake(why, l->slot);
+        if (lev_delivered(l, answer))
+            break;
+    }
+}
+
+static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+    int signals = lev_empty_pair(l);
+
+    (void)fd;
+    (void)what;
+    if (l->silent || lev_exiting || lev_running_base != l)
+        return;
+    if (l->check_due)
+        lev_run_check(l);
+    lev_signals_collect(l);
+    if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
+        lev_arm_soon(l);
+    l->log_asked = 0;
+    if ((signals || LEV_RELAXED(&lev_log_pending)) && !l->broken)
+        lev_call_wake(l, (l->python_signals ? LEV_WHY_SIGNAL : 0) | LEV_WHY_LOG);
+    if (!l->forked && LEV_RELAXED(&l->stop))
+        lev_apply_stop(l);
+}
+
+static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+    int attempt, answer = LEV_UNDELIVERED;
+
+    (void)fd;
+    (void)what;
+    if (l->silent || lev_exiting || lev_running_base != l)
+        return;
+    if (l->check_due)
+        lev_run_check(l);
+    if (l->broken) {
+        lev_arm_soon(l);
+        return;
+    }
+    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
+        answer = lev_py_soon(l->slot);
+        if (lev_delivered(l, answer))
+            break;
+    }
+    if (answer != LEV_DONE && !l->forked)
+        lev_arm_soon(l);
+    lev_after_callback(l);
+}
+
+static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+
+    (void)fd;
+    (void)what;
+    l->got |= LEV_STOP_EXIT;
+    event_base_loopbreak(l->eb);
+}
+
+static void lev_on_limit(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+
+    (void)fd;
+    (void)what;
+    l->got |= LEV_STOP_LATER;
+    event_base_loopbreak(l->eb);
+}
+
+/* -- Python's calls -------------------------------------------------------------------------------------- */
+
+/* The descriptor that wakes the loop, after making the base usable in a child; or why there can be no loop. */
+static int lev_loop_prepare(struct lev_base *l)
+{
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    lev_leave(l, entered);
+    return l->running ? LEV_RUNNING : (int)l->wake_pair[1];
+}
+
+/*
+ * Take the base for a loop of this thread.  The loop lasts until lev_loop_end(), over any number of
+ * lev_loop().  Answers the signal that somebody had taken from our events, or 0.  An interrupt that came before
+ * stays.
+ */
+static int lev_loop_begin(struct lev_base *l, int slot)
+{
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    if (l->running)
+        return LEV_RUNNING;
+    LEV_STORE(&l->running, 1);
+    l->slot = slot;
+    l->got = l->broken = 0;
+    return lev_signals_reclaim(l);
+}
+
+/*
+ * Run the loop as flags say, for at most limit seconds unless that is negative.  1: nothing is pending any
+ * more; 0: it was stopped, or did what the flags asked for; LEV_ERRNO.
+ */
+static int lev_loop(struct lev_base *l, int flags, double limit)
+{
+    struct lev_base *outer = lev_running_base;
+    struct timeval tv;
+    int result = 0;
+
+    lev_running_base = l;
+    l->got &= ~LEV_STOP_LATER;
+    l->broken = l->interrupted;
+    if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
+        lev_arm_soon(l);
+    if (LEV_RELAXED(&l->stop))
+        lev_apply_stop(l);
+    if (l->todo_count > 0 && !l->broken && !(l->got & LEV_STOP_BREAK)) {
+        lev_deliver_todo(l);
+        if (!l->forked && LEV_RELAXED(&l->stop))
+            lev_apply_stop(l);
+        flags |= EVLOOP_NONBLOCK * !!(flags & EVLOOP_ONCE);
+    }
+    if (!l->broken && !(l->got & LEV_STOP_BREAK)) {
+        if (limit >= 0) {
+            lev_to_timeval(limit, &tv);
+            event_add(&l->limit, &tv);
+        }
+        result = lev_watched_loop(l, flags);
+        if (limit >= 0 && !l->forked)
+            event_del(&l->limit);
+    }
+    lev_running_base = outer;
+    return result;
+}
+
+/* What ended the loop, as LEV_STOP_ bits; with "keep", a later loop_exit(after=) still counts. */
+static int lev_loop_end(struct lev_base *l, int keep)
+{
+    if (!l->forked) {
+        event_del(&l->exit_now);
+        if (!keep)
+            event_del(&l->exit_later);
+    }
+    l->python_signals = 0;
+    l->old_wakeup = -1;
+    LEV_STORE(&l->running, 0);
+    LEV_STORE(&l->owner, 0);
+    return l->got;
+}
+
+/* Why the last lev_loop() ended, as LEV_WAS_ bits. */
+static int lev_loop_state(struct lev_base *l)
+{
+    return (l->interrupted ? LEV_WAS_INTERRUPTED : 0) | (l->forked ? LEV_WAS_FORKED : 0)
+        | (l->closed ? LEV_WAS_CLOSED : 0) | (l->broken ? LEV_WAS_BROKEN : 0);
+}
+
+/* Was there a Ctrl-C for dispatch() to raise?  It is taken by asking. */
+static int lev_take_interrupt(struct lev_base *l)
+{
+    int interrupted = l->interrupted;
+
+    l->interrupted = 0;
+    return interrupted;
+}
+
+/* Make Python's wake-up descriptor known; it was another one's before. */
+static void lev_loop_wakeup(struct lev_base *l, int old)
+{
+    l->python_signals = 1;
+    l->old_wakeup = old;
+}
+
+static int lev_soon(struct lev_base *l)
+{
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    lev_arm_soon(l);
+    lev_leave(l, entered);
+    return 0;
+}
+
+static int lev_loop_continue(struct lev_base *l)
+{
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    event_base_loopcontinue(l->eb);
+    lev_leave(l, entered);
+    return 0;
+}

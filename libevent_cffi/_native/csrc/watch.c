@@ -1,0 +1,186 @@
+/*
+ * Watchers: before and after the loop waits.
+ *
+ * 2.2 has them; one of each kind per base is registered there, at the first use, and stays until the base goes,
+ * because a watcher may not be freed while the watchers are called (event.c:event_base_loop).  On 2.1 the loop
+ * is run one wait at a time, and the first callback after a wait finds that check watchers are due.
+ */
+
+enum { LEV_WATCH_PREPARE = 1, LEV_WATCH_CHECK = 2 };
+
+static void lev_call_watchers(struct lev_base *l, int is_prepare, double timeout)
+{
+    int attempt, answer = LEV_UNDELIVERED;
+
+    if (l->silent || lev_exiting || l->broken)
+        return;
+    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
+        answer = is_prepare ? lev_py_prepare(timeout, l->slot) : lev_py_check(l->slot);
+        if (lev_delivered(l, answer))
+            break;
+    }
+}
+
+/*
+ * The wait's length is settled before the prepare watchers run: what they add, activate or stop would be
+ * noticed when something else ends the wait, so it is ended at once.
+ */
+static void lev_run_prepare(struct lev_base *l, double timeout)
+{
+    if (!(l->watching & LEV_WATCH_PREPARE))
+        return;
+    l->changed = 0;
+    lev_call_watchers(l, 1, timeout);
+    if (!l->forked && LEV_RELAXED(&l->stop))
+        lev_apply_stop(l);
+    if (l->changed || l->broken || l->got)
+        lev_wake(l);
+}
+
+static void lev_run_check(struct lev_base *l)
+{
+    l->check_due = 0;
+    if (l->watching & LEV_WATCH_CHECK)
+        lev_call_watchers(l, 0, 0);
+    if (!l->forked && LEV_RELAXED(&l->stop))
+        lev_apply_stop(l);
+}
+
+#if LEV_HAS_WATCH
+
+static void lev_on_prepare(struct evwatch *watcher, const struct evwatch_prepare_cb_info *info, void *arg)
+{
+    struct timeval tv;
+
+    (void)watcher;
+    if (lev_running_base == arg)
+        lev_run_prepare(arg, evwatch_prepare_get_timeout(info, &tv)
+            ? (double)tv.tv_sec + (double)tv.tv_usec / 1e6 : -1);
+}
+
+static void lev_on_check(struct evwatch *watcher, const struct evwatch_check_cb_info *info, void *arg)
+{
+    (void)watcher;
+    (void)info;
+    if (lev_running_base == arg)
+        lev_run_check(arg);
+}
+
+static int lev_watch_start(struct lev_base *l, int kinds)
+{
+    if ((kinds & LEV_WATCH_PREPARE) && l->prepare == NULL)
+        l->prepare = evwatch_prepare_new(l->eb, lev_on_prepare, l);
+    if ((kinds & LEV_WATCH_CHECK) && l->check == NULL)
+        l->check = evwatch_check_new(l->eb, lev_on_check, l);
+    if (((kinds & LEV_WATCH_PREPARE) && l->prepare == NULL) || ((kinds & LEV_WATCH_CHECK) && l->check == NULL)) {
+        errno = ENOMEM;
+        return LEV_ERRNO;
+    }
+    return 0;
+}
+
+static void lev_watch_free(struct lev_base *l)
+{
+    if (l->prepare != NULL)
+        evwatch_free(l->prepare);
+    if (l->check != NULL)
+        evwatch_free(l->check);
+    l->prepare = l->check = NULL;
+}
+
+static int lev_watched_loop(struct lev_base *l, int flags)
+{
+    return event_base_loop(l->eb, flags);
+}
+
+#else
+
+static int lev_watch_start(struct lev_base *l, int kinds)
+{
+    (void)l;
+    (void)kinds;
+    return 0;
+}
+
+static void lev_watch_free(struct lev_base *l)
+{
+    (void)l;
+}
+
+struct lev_soonest {
+    int64_t tv_sec, tv_usec;
+    int found;
+};
+
+static int lev_look_at_event(const struct event_base *eb, const struct event *ev, void *arg)
+{
+    struct lev_soonest *soonest = arg;
+    int64_t microseconds = ev->ev_timeout.tv_usec & 0x000fffff;
+
+    (void)eb;
+    if (!(ev->ev_evcallback.evcb_flags & EVLIST_TIMEOUT))
+        return 0;
+    if (!soonest->found || ev->ev_timeout.tv_sec < soonest->tv_sec
+        || (ev->ev_timeout.tv_sec == soonest->tv_sec && microseconds < soonest->tv_usec)) {
+        soonest->tv_sec = ev->ev_timeout.tv_sec;
+        soonest->tv_usec = microseconds;
+    }
+    soonest->found = 1;
+    return 0;
+}
+
+/* How long the next wait would be at most; -1: without end. */
+static double lev_next_timeout(struct lev_base *l, int flags)
+{
+    struct lev_soonest soonest = {0, 0, 0};
+    struct timeval now;
+    double left;
+
+    if ((flags & EVLOOP_NONBLOCK) || event_base_get_num_events(l->eb, EVENT_BASE_COUNT_ACTIVE) > 0)
+        return 0;
+    event_base_foreach_event(l->eb, lev_look_at_event, &soonest);
+    if (!soonest.found || event_gettime_monotonic(l->eb, &now) != 0)
+        return -1;
+    left = (double)(soonest.tv_sec - now.tv_sec) + (double)(soonest.tv_usec - now.tv_usec) / 1e6;
+    return left > 0 ? left : 0;
+}
+
+static int lev_is_empty(struct lev_base *l)
+{
+    return event_base_get_num_events(l->eb,
+        EVENT_BASE_COUNT_ACTIVE | EVENT_BASE_COUNT_VIRTUAL | EVENT_BASE_COUNT_ADDED) <= 0;
+}
+
+static int lev_watched_loop(struct lev_base *l, int flags)
+{
+    int result;
+
+    do {
+        if (!l->watching)
+            return event_base_loop(l->eb, flags);
+        if (!(flags & EVLOOP_NO_EXIT_ON_EMPTY) && lev_is_empty(l))
+            return 1;
+        lev_run_prepare(l, lev_next_timeout(l, flags));
+        l->check_due = 1;
+        result = l->broken || l->got ? 0 : event_base_loop(l->eb, flags | EVLOOP_ONCE);
+        if (l->check_due)
+            lev_run_check(l);
+    } while (result == 0 && !l->broken && !l->got && !(flags & (EVLOOP_ONCE | EVLOOP_NONBLOCK)));
+    return result;
+}
+
+#endif
+
+/* Python has watchers of these kinds now, LEV_WATCH_ bits. */
+static int lev_watch(struct lev_base *l, int kinds)
+{
+    int result, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    result = lev_watch_start(l, kinds);
+    if (result == 0)
+        l->watching = kinds;
+    lev_leave(l, entered);
+    return result;
+}

@@ -1,0 +1,295 @@
+"""
+A base's loop: what runs it, and what becomes of what its callbacks raise.
+
+Loop is the part of EventBase that the rest of this room knows.  Its attributes with one underscore belong to
+the package: callbacks.py reads them at every event.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
+
+from ..errors import ClosedError, LoopBusyError, WrongThreadError
+from . import callbacks, check, logs, wakeup
+from ._libevent import ffi, lib
+from .resources import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Loop", "refuse"]
+
+_log = logging.getLogger("libevent")
+
+_INTERRUPTED: int = lib.LEV_WAS_INTERRUPTED
+_FORKED: int = lib.LEV_WAS_FORKED
+_BROKEN: int = lib.LEV_WAS_BROKEN
+
+#: What a callback raised: the error, whose callback, its token, whether it had begun, and the failure before.
+Failure = tuple[BaseException, Any, int, bool, Any]
+
+
+def refuse(loop: Loop, code: int, call: str) -> NoReturn:
+    """Raise what the negative *code* of our C means for an object of *loop*; *call* is the C function."""
+    if code == lib.LEV_CLOSED:
+        raise ClosedError(f"the base was closed: {loop!r}")
+    if code == lib.LEV_FORKED:
+        raise ClosedError(
+            "the base is dead in this process: it was forked while the loop, or another thread, was in it; make"
+            " a new EventBase here"
+        )
+    if code == lib.LEV_WRONG_THREAD:
+        raise WrongThreadError(
+            "another thread is using the base or dispatching it: have it do this with"
+            " base.call_soon_threadsafe(callback, *args)"
+        )
+    if code == lib.LEV_RUNNING:
+        raise LoopBusyError("the base is being dispatched: this has to wait until dispatch() has returned")
+    raise check.socket_error(call)
+
+
+class Loop(Resource):
+    """The part of an EventBase that runs."""
+
+    __slots__ = (
+        "_armed",
+        "_breaking",
+        "_checking",
+        "_closed",
+        "_deleted",
+        "_failed",
+        "_l",
+        "_preparing",
+        "_queue",
+        "_running",
+        "_soon",
+        "error_handler",
+    )
+
+    error_handler: Optional[Callable[[Exception, object], object]]
+
+    def __init__(self, l: Any) -> None:  # noqa: E741 - the name it has in C
+        #: The lev_base; its destructor frees everything that C holds of the base.
+        self._l = l
+        #: Pending and active events by token: what keeps them alive.
+        self._armed: dict[int, Any] = {}
+        #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
+        self._queue: deque[Any] = deque()
+        self._soon = False
+        #: Watchers, as tuples that are replaced and never changed.
+        self._preparing: tuple[Any, ...] = ()
+        self._checking: tuple[Any, ...] = ()
+        #: The newest Failure of this loop.
+        self._failed: Optional[Failure] = None
+        #: The running event, when its callback deleted it.
+        self._deleted: Any = None
+        self._breaking = False
+        self._running = False
+        self._closed = False
+        self.error_handler = None
+
+    @property
+    def closed(self) -> bool:
+        """Is it closed, or dead after a fork?"""
+        return self._closed or bool(lib.lev_loop_state(self._l) & _FORKED)
+
+    @property
+    def running(self) -> bool:
+        """Is some thread dispatching this base?"""
+        return self._running
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def _run(self, flags: int, limit: float = -1.0) -> int:
+        """
+        Run the loop as *flags* say, for at most *limit* seconds unless that is negative.
+
+        Returns 1 when nothing is pending any more, else 0.  Raises what a callback raised.
+        """
+        wake_fd = lib.lev_loop_prepare(self._l)
+        if wake_fd < 0:
+            self._refuse_loop(wake_fd)
+        standin = wakeup.Standin(self) if wakeup.on_main_thread() else None
+        try:
+            old_wakeup = None if standin is None else standin.begin(wake_fd)
+            result, failure = self._run_guarded(flags, limit, old_wakeup)
+        finally:
+            if standin is not None:
+                standin.end()
+        if lib.lev_take_interrupt(self._l):
+            self._tell(failure)
+            failure = KeyboardInterrupt()
+        if self._closed:
+            self._finish_close()
+        logs.drain()
+        if failure is not None:
+            self._raise(failure)
+        return result
+
+    def _refuse_loop(self, code: int) -> NoReturn:
+        if code == lib.LEV_WRONG_THREAD and self._running:
+            raise LoopBusyError("the base is being dispatched by another thread")
+        if code == lib.LEV_RUNNING:
+            raise LoopBusyError("the base is being dispatched already, by the caller of this callback")
+        refuse(self, code, "event_base_loop")
+
+    def _run_guarded(
+        self, flags: int, limit: float, old_wakeup: Optional[int]
+    ) -> tuple[int, Optional[BaseException]]:
+        slot = callbacks.take_slot(self, self._armed)
+        result = lib.lev_loop_begin(self._l, slot)
+        if result < 0:
+            callbacks.give_slot_back(slot)
+            self._refuse_loop(result)
+        failure: Optional[BaseException] = None
+        try:
+            self._running = True
+            self._breaking = False
+            self._before(result, old_wakeup)
+            result, failure = self._loop(flags, limit)
+        except BaseException as error:
+            failure = error
+        finally:
+            self._running = False
+            self._deleted = None
+            lib.lev_loop_end(self._l, failure is not None)
+            callbacks.give_slot_back(slot)
+        return result, failure
+
+    def _before(self, lost_signal: int, old_wakeup: Optional[int]) -> None:
+        if lost_signal:
+            _log.warning(
+                "signal %d was taken from its events by signal.signal() or the like: taken back", lost_signal
+            )
+        if lib.lev_base_used(self._l) != len(self._armed):
+            self._reconcile()
+        if old_wakeup is not None:
+            lib.lev_loop_wakeup(self._l, old_wakeup)
+            wakeup.run_signal_handlers()
+
+    def _reconcile(self) -> None:
+        """Make C forget what a KeyboardInterrupt kept out of the table, between add() and its end."""
+        token = lib.lev_next_token(self._l, 0)
+        while token:
+            if token not in self._armed:
+                lib.lev_event_delete(self._l, token)
+            token = lib.lev_next_token(self._l, token)
+
+    def _loop(self, flags: int, limit: float) -> tuple[int, Optional[BaseException]]:
+        """Run until the loop ends or a failure has to be raised, which is returned."""
+        l = self._l  # noqa: E741
+        while True:
+            if self._queue and not self._soon:
+                self._soon = True
+                lib.lev_soon(l)
+            result: int = lib.lev_loop(l, flags, limit)
+            state = lib.lev_loop_state(l)
+            if state or self._failed is not None:
+                failure = self._settle(state)
+                if failure is not None or state & ~_BROKEN:
+                    return 0, failure
+                if not lib.lev_base_got(l):
+                    # A handler took the error: go on with what is left, without another wait.
+                    if flags & lib.EVLOOP_ONCE:
+                        flags |= lib.EVLOOP_NONBLOCK
+                    continue
+            if result == 1 and self._queue and not lib.lev_base_got(l):
+                continue  # another thread posted a call while the loop was ending
+            if result < 0:
+                return result, check.socket_error("event_base_loop")
+            return result, None
+
+    # -- what callbacks raised -------------------------------------------------------------------------------
+
+    def _settle(self, state: int) -> Optional[BaseException]:
+        """Return the failure that dispatch() has to raise, after offering it to error_handler."""
+        failures = list(self._take_failures())
+        held = callbacks.take_held() if state & _BROKEN else None
+        if held is not None:
+            failures.append((held, self, 0, False, None))
+        if not failures:
+            return self._unexplained(state)
+        for error, source, *_ in failures[1:]:
+            self._tell(error, source)
+        error, source = failures[0][:2]
+        handler = self.error_handler
+        if handler is None or not isinstance(error, Exception) or state & _FORKED:
+            return error
+        return self._handle(handler, error, source)
+
+    def _take_failures(self) -> Iterator[Failure]:
+        """Generate the failures, the first one first; a one-shot event that had its turn leaves the table."""
+        chain = []
+        while self._failed is not None:
+            chain.append(self._failed)
+            self._failed = self._failed[4]
+        for failure in reversed(chain):
+            _, source, token, delivered, _ = failure
+            if token and source._token != token:
+                if not delivered and lib.lev_event_pending(self._l, token, ffi.NULL):
+                    source._token = token
+                else:
+                    self._armed.pop(token, None)
+            yield failure
+
+    @staticmethod
+    @callbacks.delivers
+    def _handle(
+        callback: Callable[[Exception, object], object], error: Exception, source: object
+    ) -> Optional[BaseException]:
+        try:
+            callback(error, source)
+        except BaseException as raised:
+            return raised
+        return None
+
+    def _unexplained(self, state: int) -> Optional[BaseException]:
+        if state & _INTERRUPTED:
+            return None
+        if state & _FORKED:
+            return ClosedError(
+                "this process was forked inside a callback: the base goes on in the parent and is dead here;"
+                " make a new EventBase"
+            )
+        if state & _BROKEN:
+            return RuntimeError("a callback could not be started; it will be called by the next dispatch()")
+        return None
+
+    def _tell(self, error: Optional[BaseException], source: object = None) -> None:
+        if error is not None:
+            _log.error("another callback failed before the loop had stopped: %r", source, exc_info=error)
+
+    def _raise(self, failure: BaseException) -> NoReturn:
+        try:
+            raise failure
+        finally:
+            del failure, self  # the traceback refers to this frame
+
+    # -- called from C ---------------------------------------------------------------------------------------
+
+    def _woken(self, why: int) -> None:
+        if why & lib.LEV_WHY_SIGNAL:
+            wakeup.run_signal_handlers()
+        logs.drain()
+
+    # -- ending ----------------------------------------------------------------------------------------------
+
+    def _finish_close(self) -> None:
+        """Free the C side, now that no loop runs."""
+        raise NotImplementedError
+
+
+def _at_exit() -> None:
+    lib.lev_exiting = 1
+
+
+def _install() -> None:
+    import atexit
+
+    atexit.register(_at_exit)
+    lib.lev_install_fork()
+
+
+_install()

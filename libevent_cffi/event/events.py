@@ -1,0 +1,595 @@
+"""What a base watches: descriptors, signals, times, and nothing at all."""
+
+from __future__ import annotations
+
+import logging
+import signal as _signal
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, TypeVar
+
+from .._native import check, convert
+from .._native._libevent import ffi, lib
+from .._native.callbacks import SOON
+from .._native.resources import Resource
+from .._native.running import Loop, refuse
+from ..errors import ClosedError
+from ..flags import EVENT_FLAGS, EventFlag, Feature, check_flags
+from .timeouts import CommonTimeout, seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self, TypeVarTuple, Unpack
+
+    from ..types import FileDescriptorLike
+    from .base import EventBase
+    from .timeouts import Timeout
+
+    _Ts = TypeVarTuple("_Ts")
+
+__all__ = ["Event", "Signal", "Timer"]
+
+_E = TypeVar("_E", bound="Event")
+_log = logging.getLogger("libevent")
+
+_CLOSED = -1
+
+_FORM_SHIFT = 24
+_PRIORITY_SHIFT = 16
+_PLAIN: int = lib.LEV_FORM_PLAIN << _FORM_SHIFT
+_EVENT: int = lib.LEV_FORM_EVENT << _FORM_SHIFT
+_SIGNAL: int = lib.LEV_FORM_SIGNAL << _FORM_SHIFT
+_FORMS = 3 << _FORM_SHIFT
+_BACKGROUND: int = lib.LEV_SPEC_BACKGROUND
+_USER: int = lib.LEV_SPEC_USER
+
+_DESCRIPTOR_EVENTS = EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED
+_PERSIST = int(EventFlag.PERSIST)
+
+
+class Event(Resource):
+    """
+    Watches one descriptor, one signal, or nothing.
+
+    ``Event(base, fd, events, callback, *args)`` calls ``callback(fd, what, *args)``, on the thread that
+    dispatches, when one of *events* happens: *what* tells which.  *fd* is an int or has fileno(); it is
+    watched, and never closed.  With EventFlag.SIGNAL it is a signal's number.  None is a user event, which
+    happens when its timeout has passed or activate() is called.  *events* are EventFlag.READ, WRITE, CLOSED,
+    ET and PERSIST; without PERSIST the event happens once each time it is added.
+
+    It is born *initialized*: add() makes it *pending*, and when something happens it is *active* until its
+    callback runs.  A pending or active event lives without a reference; any other is yours to keep.
+
+    *priority* 0 is the most urgent; None means the middle one.  *keepalive* False lets dispatch() return while
+    the event is pending.
+
+    Raises TypeError and ValueError for arguments that fit nothing: a closed socket, ET or CLOSED where the
+    base's method lacks them, SIGNAL beside other events, a priority that the base has not.
+
+    Wraps: event_new() event_free() event_assign() event_initialized() evuser_new() evuser_initialized()
+    event_get_struct_event_size() <event2/event.h>; libevent >= 2.0.
+    """
+
+    __slots__ = ("_args", "_base", "_callback", "_fd", "_source", "_spec", "_token")
+
+    _base: Loop
+    _callback: Callable[..., object]
+    _args: tuple[Any, ...]
+    _fd: int
+    _source: object
+    _spec: int
+    _token: int
+
+    def __init__(
+        self,
+        base: EventBase,
+        fd: Optional[FileDescriptorLike],
+        events: EventFlag,
+        callback: Callable[[int, EventFlag, Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        priority: Optional[int] = None,
+        keepalive: bool = True,
+    ) -> None:
+        _check_base(base)
+        events = check_flags(EventFlag, events, "events")
+        if events & EventFlag.SIGNAL:
+            number = _check_signal(fd, events)
+            spec = int(events)
+        else:
+            number = -1 if fd is None else convert.fileno(fd)
+            spec = _check_events(base, fd, events) | (_USER if fd is None else 0)
+        self._setup(base, number, spec | _EVENT, callback, args, priority, keepalive)
+        self._source = fd
+
+    def _setup(
+        self,
+        base: Loop,
+        fd: int,
+        spec: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        priority: Optional[int],
+        keepalive: bool,
+    ) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        if base.closed:
+            raise ClosedError(f"the base was closed: {base!r}")
+        if priority is not None:
+            spec |= _check_priority(base, priority) + 1 << _PRIORITY_SHIFT
+        if not keepalive:
+            spec |= _BACKGROUND
+        self._base = base
+        self._fd = fd
+        self._spec = spec
+        self._callback = callback
+        self._args = args
+        self._source = None
+        self._token = 0
+
+    def _make_plain(self) -> Self:
+        """Have the callback get *args* alone."""
+        self._spec = self._spec & ~_FORMS | _PLAIN
+        return self
+
+    # -- doing -----------------------------------------------------------------------------------------------
+
+    def add(self, timeout: Optional[Timeout] = None) -> Self:
+        """
+        Make it pending, and return it.
+
+        *timeout* is in seconds, or a CommonTimeout of the base: when it has passed the callback gets
+        EventFlag.TIMEOUT.  None is no timeout, and drops one that is running.  With PERSIST the timeout starts
+        again at each event.  An event that was pending already is changed.
+
+        Raises ValueError for a timeout that is negative, not a number or over ten years, for one descriptor
+        both edge- and level-triggered; OSError when the descriptor is not open, or cannot be watched
+        (PermissionError for a file under epoll); ClosedError; WrongThreadError.
+
+        Wraps: event_add() <event2/event.h>; libevent >= 1.4.
+        """
+        self._add(-1.0 if timeout is None else seconds_of(timeout, self._base))
+        return self
+
+    def _add(self, seconds: float) -> None:
+        token = self._token
+        if token < 0:
+            token = self._leave_queue()
+        base = self._base
+        result = lib.lev_event_add(base._l, token, self._fd, self._spec, seconds)
+        if result != token:
+            if result < 0:
+                self._add_again(result, seconds)
+            else:
+                self._token = result
+                base._armed[result] = self
+
+    def _add_again(self, code: int, seconds: float) -> None:
+        """After a failed try: once more if the descriptor was closed under other events, else raise."""
+        if code == lib.LEV_FD_REUSED:
+            self._evict()
+            code = lib.lev_event_add(self._base._l, self._token, self._fd, self._spec, seconds)
+        if code < 0:
+            self._refuse(code, "event_add")
+        self._token = code
+        self._base._armed[code] = self
+
+    def _evict(self) -> None:
+        """Delete the events of this descriptor, which was closed under them and is something else now."""
+        for event in list(self._base._armed.values()):
+            if event._fd == self._fd and not event._spec & (EventFlag.SIGNAL | _USER):
+                _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
+                event.delete()
+
+    def delete(self) -> None:
+        """
+        Make it not pending, and not active; it may be added again.
+
+        Raises ClosedError, WrongThreadError.
+
+        Wraps: event_del() event_del_block() event_del_noblock() evuser_del() <event2/event.h>; libevent >=
+        1.4.
+        """
+        token = self._token
+        if token < 0:
+            token = self._leave_queue()
+        base = self._base
+        result = lib.lev_event_delete(base._l, token)
+        if result < 0:
+            self._refuse(result, "event_del")
+        if result:
+            base._deleted = self
+        if token:
+            self._token = 0
+            base._armed.pop(token, None)
+
+    def cancel(self) -> None:
+        """
+        The same as delete(), under the name that asyncio and threading.Timer have taught.
+
+        Wraps: event_del() <event2/event.h>; libevent >= 1.4.
+        """
+        self.delete()
+
+    def activate(self, what: Optional[EventFlag] = None, *, count: int = 1) -> None:
+        """
+        Run the callback in this or the next pass, as if *what* had happened.
+
+        None means the first of READ, WRITE, SIGNAL, TIMEOUT that it was made for.  A signal event is run
+        *count* times (1 to 32767), others once, however often this is called before.
+
+        Raises ValueError for flags that say nothing of what happened, or another count; OSError when its
+        descriptor is not open; ClosedError; WrongThreadError.
+
+        Wraps: event_active() evuser_trigger() <event2/event.h>; libevent >= 1.4.
+        """
+        happened = int(self._default_what() if what is None else _check_what(what))
+        convert.c_int(count, "count", 1, 32767)
+        token = self._token
+        if token == SOON:
+            return
+        if token < 0:
+            token = self._leave_queue()
+        base = self._base
+        arguments = (self._fd, self._spec, happened, count)
+        result = lib.lev_event_activate(base._l, token, *arguments)
+        if result == lib.LEV_FD_REUSED:
+            self._evict()
+            result = lib.lev_event_activate(base._l, token, *arguments)
+        if result < 0:
+            self._refuse(result, "event_active")
+        if result != token:
+            self._token = result
+            base._armed[result] = self
+
+    def _default_what(self) -> EventFlag:
+        for flag in (EventFlag.READ, EventFlag.WRITE, EventFlag.SIGNAL, EventFlag.CLOSED):
+            if self._spec & flag:
+                return flag
+        return EventFlag.TIMEOUT
+
+    def remove_timer(self) -> None:
+        """
+        Drop the timeout, and go on watching.
+
+        Raises ClosedError, WrongThreadError.
+
+        Wraps: event_remove_timer() <event2/event.h>; libevent >= 2.1.
+        """
+        token = self._token
+        if token < 0:
+            token = self._leave_queue()
+        result = lib.lev_event_remove_timer(self._base._l, token)
+        if result == lib.LEV_NO_EVENT:
+            self._token = 0
+            self._base._armed.pop(token, None)
+        elif result < 0:
+            self._refuse(result, "event_remove_timer")
+
+    def finalize(self, callback: Callable[[Event], object]) -> None:
+        """
+        Close it, and run ``callback(event)`` once no callback of it can be running.
+
+        The callback runs in a later pass of the loop, or in EventBase.close().
+
+        Raises TypeError, ClosedError, WrongThreadError.
+
+        Wraps: event_finalize() event_free_finalize() <event2/event.h>; libevent >= 2.1.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self.delete()
+        self.close()
+        self._base._queue_finalizer(callback, self)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """
+        End it: not pending, never to be added again.
+
+        Raises WrongThreadError, and closes nothing then.
+
+        Wraps: event_free() <event2/event.h>; libevent >= 1.4.
+        """
+        token = self._token
+        if token == _CLOSED:
+            return
+        if token >= 0:
+            base = self._base
+            result = lib.lev_event_delete(base._l, token)
+            if result == lib.LEV_WRONG_THREAD:
+                self._refuse(result, "event_free")
+            if result == 1:
+                base._deleted = self
+            base._armed.pop(token, None)
+        self._token = _CLOSED
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Is it closed, or its base?"""
+        return self._token == _CLOSED or self._base.closed
+
+    @property
+    def pending(self) -> EventFlag:
+        """
+        What it is pending or active for; false when it is neither.
+
+        A user event that waits without a timeout is pending for READ.  Any thread may ask.  Raises
+        ClosedError.
+
+        Wraps: event_pending() evuser_pending() <event2/event.h>; libevent >= 1.4.
+        """
+        token = self._token
+        if token < 0:
+            if token == SOON and not self._base.closed:
+                return EventFlag.TIMEOUT
+            self._check_open()
+        elif token == 0:
+            self._check_open()
+        return EVENT_FLAGS[lib.lev_event_pending(self._base._l, token, ffi.NULL) & 0xFF]
+
+    @property
+    def remaining(self) -> Optional[float]:
+        """
+        Seconds until its timeout, or None when it has none that is running.
+
+        Any thread may ask.  Raises ClosedError.
+
+        Wraps: event_pending() <event2/event.h>; libevent >= 1.4.
+        """
+        self._check_open()
+        if self._token == SOON:
+            return 0.0
+        left = ffi.new("double *", -1.0)
+        lib.lev_event_pending(self._base._l, self._token, left)
+        return None if left[0] < 0 else left[0]
+
+    @property
+    def base(self) -> EventBase:
+        """Its base.  Wraps: event_get_base() <event2/event.h>; libevent >= 1.4."""
+        return self._base  # type: ignore[return-value]
+
+    @property
+    def fd(self) -> int:
+        """The descriptor's or the signal's number, or -1.  Wraps: event_get_fd() <event2/event.h>."""
+        return self._fd
+
+    @property
+    def events(self) -> EventFlag:
+        """What it was made for.  Wraps: event_get_events() event_get_assignment() <event2/event.h>."""
+        return EVENT_FLAGS[self._spec & 0xFF]
+
+    @property
+    def callback(self) -> Callable[..., object]:
+        """The function it calls.  Wraps: event_get_callback() <event2/event.h>."""
+        return self._callback
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What the function gets besides.  Wraps: event_get_callback_arg() <event2/event.h>."""
+        return self._args
+
+    @property
+    def keepalive(self) -> bool:
+        """Does it keep dispatch() from returning while it is pending?"""
+        return not self._spec & _BACKGROUND
+
+    @property
+    def priority(self) -> int:
+        """
+        Its priority; 0 is the most urgent.
+
+        It may be set while the event is not active: RuntimeError else, ValueError for one the base has not.
+
+        Wraps: event_get_priority() event_priority_set() <event2/event.h>; libevent >= 2.0.
+        """
+        priority = (self._spec >> _PRIORITY_SHIFT & 0xFF) - 1
+        return priority if priority >= 0 else self._base._priorities // 2  # type: ignore[attr-defined,no-any-return]
+
+    @priority.setter
+    def priority(self, value: int) -> None:
+        self._check_open()
+        number = _check_priority(self._base, value)
+        result = lib.lev_event_set_priority(self._base._l, max(self._token, 0), number)
+        if result == lib.LEV_NO_EVENT:
+            raise RuntimeError(f"{self!r} is active: its priority can be set when its callback has run")
+        if result < 0:
+            self._refuse(result, "event_priority_set")
+        self._spec = self._spec & ~(0xFF << _PRIORITY_SHIFT) | number + 1 << _PRIORITY_SHIFT
+
+    # -- ours ------------------------------------------------------------------------------------------------
+
+    def _leave_queue(self) -> int:
+        """Leave the queue of call_soon(), where it may stand; ClosedError when it is closed."""
+        if self._token == _CLOSED:
+            self._check_open()
+        if self._base.closed:
+            raise ClosedError(f"the base was closed: {self._base!r}")
+        self._token = 0
+        return 0
+
+    def _refuse(self, code: int, call: str) -> NoReturn:
+        if code == lib.LEV_MIXED_ET:
+            raise ValueError(
+                f"descriptor {self._fd} is watched already, and of one descriptor all events must be"
+                " edge-triggered or none: otherwise all would be, and some never told"
+            )
+        if code == lib.LEV_NO_FILES:
+            raise PermissionError(
+                1, f"descriptor {self._fd} is a file or folder, which epoll cannot watch: it is always ready"
+            )
+        error = check.socket_error(call) if code == lib.LEV_ERRNO else None
+        if error is not None and self._fd >= 0:
+            error = type(error)(error.errno, f"{error.strerror} (watching descriptor {self._fd})")
+            raise error
+        refuse(self._base, code, call)
+
+    def _describe(self) -> list[str]:
+        words = ["user"] if self._fd < 0 else [f"fd={self._fd}"]
+        if self._spec & EventFlag.SIGNAL:
+            words = [_signal_name(self._fd)]
+        events = self.events & ~EventFlag.SIGNAL
+        if events:
+            words.append(str(events))
+        return words + ([] if self.closed else ["pending" if self.pending else "initialized"])
+
+
+class Timer(Event):
+    """
+    Calls ``callback(*args)`` after the delay that add() is given, on the thread that dispatches.
+
+    With *persist* it does so again and again.  *priority* and *keepalive* are as for Event.
+
+    Wraps: evtimer_new() evtimer_add() evtimer_del() evtimer_pending() evtimer_initialized() evtimer_assign()
+    <event2/event.h>; libevent >= 1.4.
+    """
+
+    __slots__ = ("_delay",)
+
+    _delay: float
+
+    def __init__(
+        self,
+        base: EventBase,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        persist: bool = False,
+        priority: Optional[int] = None,
+        keepalive: bool = True,
+    ) -> None:
+        _check_base(base)
+        self._setup(base, -1, _PERSIST | _PLAIN if persist else _PLAIN, callback, args, priority, keepalive)
+        self._delay = -1.0
+
+    def add(self, timeout: Optional[Timeout] = None) -> Self:
+        """
+        Start it, or start it again, and return it.
+
+        *timeout* is in seconds, or a CommonTimeout of the base; None is the delay of the last time.
+
+        Raises ValueError for None when there was none before, and for a delay that is negative, not a number
+        or over ten years; ClosedError; WrongThreadError.
+
+        Wraps: evtimer_add() <event2/event.h>; libevent >= 1.4.
+        """
+        if timeout is not None:
+            self._delay = seconds_of(timeout, self._base)
+        elif self._delay == -1.0:
+            raise ValueError("this timer was never started: give add() its delay in seconds")
+        self._add(self._delay)
+        return self
+
+    def remove_timer(self) -> None:
+        """
+        Stop it: a timer without its time is not pending.
+
+        Raises ClosedError, WrongThreadError.
+
+        Wraps: event_remove_timer() <event2/event.h>; libevent >= 2.1.
+        """
+        self.delete()
+
+    def _describe(self) -> list[str]:
+        words = ["persist"] if self._spec & EventFlag.PERSIST else []
+        if self.closed:
+            return words
+        left = self.remaining
+        state = "initialized" if not self.pending else "active" if left is None else f"pending in {left:.3f} s"
+        return [*words, state]
+
+
+class Signal(Event):
+    """
+    Calls ``callback(signum, *args)`` at each signal, on the thread that dispatches, until it is deleted.
+
+    Any number of bases and threads may wait for one signal: each is told of each.  While an event waits for
+    it, Python's own handler (signal.signal()) is not called; it is back when the last such event goes.
+
+    As in C it keeps dispatch() running: give keepalive=False for a handler that only cleans up.
+
+    Raises ValueError for a number that is no signal, or one that cannot be caught.
+
+    Wraps: evsignal_new() evsignal_add() evsignal_del() evsignal_pending() evsignal_initialized()
+    evsignal_assign() event_get_signal() <event2/event.h>; libevent >= 1.4, by handlers of ours.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        base: EventBase,
+        signum: int,
+        callback: Callable[[int, Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        priority: Optional[int] = None,
+        keepalive: bool = True,
+    ) -> None:
+        _check_base(base)
+        number = _check_signal(signum, EventFlag.SIGNAL)
+        spec = int(EventFlag.SIGNAL | EventFlag.PERSIST) | _SIGNAL
+        self._setup(base, number, spec, callback, args, priority, keepalive)
+
+    @property
+    def signum(self) -> _signal.Signals:
+        """The signal.  Wraps: event_get_signal() <event2/event.h>; libevent >= 2.0."""
+        return _signal.Signals(self._fd)
+
+
+# -- arguments -----------------------------------------------------------------------------------------------
+
+
+def _check_base(base: object) -> None:
+    if not isinstance(base, Loop):
+        raise TypeError(f"base must be an EventBase, not {type(base).__name__}")
+
+
+def _check_events(base: Loop, fd: object, events: EventFlag) -> int:
+    features: Feature = base._features  # type: ignore[attr-defined]
+    if fd is not None and not events & _DESCRIPTOR_EVENTS:
+        raise ValueError("events must have READ, WRITE or CLOSED when there is a descriptor to watch")
+    if fd is None and events & (_DESCRIPTOR_EVENTS | EventFlag.ET):
+        raise ValueError(f"events of a user event can only be PERSIST, not {events}")
+    for flag, feature in ((EventFlag.ET, Feature.ET), (EventFlag.CLOSED, Feature.EARLY_CLOSE)):
+        if events & flag and not features & feature:
+            method = base.method  # type: ignore[attr-defined]
+            raise ValueError(f"events: {method} cannot watch for {flag}: see EventBase.features")
+    return int(events & ~EventFlag.TIMEOUT)
+
+
+def _check_signal(number: object, events: EventFlag) -> int:
+    if events & (_DESCRIPTOR_EVENTS | EventFlag.ET):
+        raise ValueError(f"SIGNAL goes with PERSIST only, not with {events & ~EventFlag.SIGNAL}")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"a signal is an int, not {number!r}")
+    if not 0 < number < lib.LEV_NSIG or number not in _signal.valid_signals():
+        raise ValueError(f"{int(number)} is no signal of this system")
+    if number in _UNCATCHABLE:
+        raise ValueError(f"{_signal_name(number)} cannot be caught")
+    return int(number)
+
+
+_UNCATCHABLE = {getattr(_signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(_signal, name)}
+
+
+def _check_priority(base: Loop, priority: int) -> int:
+    most: int = base._priorities  # type: ignore[attr-defined]
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise TypeError(f"priority must be an int, not {priority!r}")
+    if not 0 <= priority < most:
+        raise ValueError(f"priority must be between 0 and {most - 1}, as EventBase(priorities={most}) has it")
+    return priority
+
+
+def _check_what(what: EventFlag) -> EventFlag:
+    what = check_flags(EventFlag, what, "what")
+    happened = _DESCRIPTOR_EVENTS | EventFlag.TIMEOUT | EventFlag.SIGNAL
+    if not what or what & ~happened:
+        raise ValueError(f"what must be some of {happened}, not {what}")
+    return what
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,144 @@
+"""Something that finishes later, exactly once."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Optional, TypeVar
+
+from ..errors import CancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .base import EventBase
+
+__all__ = ["Operation"]
+
+_T_co = TypeVar("_T_co", covariant=True)
+_log = logging.getLogger("libevent")
+
+
+class _Unasked:
+    """Logs a failure when it goes and nobody had asked; it refers to nothing that could refer to it."""
+
+    __slots__ = ("error", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.error: Optional[BaseException] = None
+
+    def __del__(self) -> None:
+        if self.error is not None:
+            _log.error("%s failed, and nobody asked for its result", self.name, exc_info=self.error)
+
+
+class Operation(Generic[_T_co]):
+    """
+    Something that finishes later, exactly once: with a result, a failure, or CancelledError.
+
+    The library makes them.  It is held by its base until it has finished; its callback, if one was given,
+    then gets ``callback(operation, *args)`` in a later pass of the loop, on the thread that dispatches.  A
+    failure that had no callback and was never asked for is logged.
+    """
+
+    __slots__ = ("__weakref__", "_args", "_base", "_callback", "_done", "_error", "_unasked", "_value")
+
+    _base: EventBase
+    _callback: Optional[Callable[..., object]]
+
+    def __init__(self) -> None:
+        raise TypeError(f"{type(self).__name__} is made by the library only")
+
+    @classmethod
+    def _start(
+        cls, base: EventBase, callback: Optional[Callable[..., object]], args: tuple[Any, ...]
+    ) -> Operation[_T_co]:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        if callback is None and args:
+            raise TypeError("args without a callback")
+        operation = cls.__new__(cls)
+        operation._base, operation._callback, operation._args = base, callback, args
+        operation._done, operation._error, operation._value = False, None, None
+        operation._unasked = _Unasked(cls.__name__)
+        base._operations.add(operation)
+        return operation
+
+    def _finish(self, value: Any = None, error: Optional[Exception] = None) -> bool:
+        """Finish it; False when it was done already."""
+        if self._done:
+            return False
+        self._done, self._value, self._error = True, value, error
+        self._base._operations.discard(self)
+        if self._callback is not None:
+            callback, self._callback = self._callback, None
+            self._base._complete(callback, (self, *self._args))
+            self._args = ()
+        elif error is not None and not isinstance(error, CancelledError):
+            self._unasked.error = error
+        return True
+
+    def _abandon(self) -> None:
+        """What _finish() cannot know: stop what runs in C.  Called once, before CancelledError is told."""
+
+    @property
+    def base(self) -> EventBase:
+        """The base on which it runs."""
+        return self._base
+
+    @property
+    def done(self) -> bool:
+        """Has it finished, in whatever way?"""
+        return self._done
+
+    @property
+    def cancelled(self) -> bool:
+        """Did it finish with CancelledError?"""
+        return isinstance(self._error, CancelledError)
+
+    @property
+    def error(self) -> Optional[Exception]:
+        """Why it failed; None while it runs and when it succeeded."""
+        self._unasked.error = None
+        return self._error
+
+    def result(self) -> _T_co:
+        """
+        Return what it gave.
+
+        Raises its error if it failed, CancelledError if it was cancelled, RuntimeError if it is not done.
+        """
+        self._unasked.error = None
+        if not self._done:
+            raise RuntimeError(f"{self!r} is not done: wait() for it, or give it a callback")
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[no-any-return]
+
+    def wait(self, timeout: Optional[float] = None) -> _T_co:
+        """
+        Dispatch until it is done, and return its result.
+
+        The same as EventBase.wait(), with what that raises.
+        """
+        return self._base.wait(self, timeout)
+
+    def cancel(self) -> bool:
+        """
+        Finish it with CancelledError; its callback runs in a later pass.
+
+        Returns False when it was done already.
+        """
+        if self._done:
+            return False
+        self._abandon()
+        return self._finish(error=CancelledError(f"{type(self).__name__} was cancelled"))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied")
+
+    def __repr__(self) -> str:
+        state = "running"
+        if self._done:
+            state = "cancelled" if self.cancelled else "done" if self._error is None else f"failed {self._error!r}"
+        return f"<{type(self).__name__} {state}>"
