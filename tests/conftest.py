@@ -1,0 +1,123 @@
+"""What the tests share: bases on every method of the machine, loops that cannot hang, and no leaks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from libevent_cffi import EventBase, util
+from libevent_cffi.flags import BaseFlag
+
+DEADLINE = 20.0
+
+
+class Method(NamedTuple):
+    """A way to make a base: the method, and the flags that change how it works."""
+
+    name: str
+    flags: BaseFlag
+
+    def make(self, **keywords: Any) -> EventBase:
+        """Make such a base."""
+        flags = self.flags | keywords.pop("flags", BaseFlag.NO_CACHE_TIME)
+        avoid = [name for name in EventBase.supported_methods() if name != self.name]
+        return EventBase(avoid_methods=avoid, flags=flags, **keywords)
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.flags}" if self.flags else self.name
+
+
+def _methods() -> list[Method]:
+    found = [Method(name, BaseFlag(0)) for name in EventBase.supported_methods() if name != "epoll_changelist"]
+    if "epoll" in EventBase.supported_methods():
+        found.append(Method("epoll", BaseFlag.EPOLL_USE_CHANGELIST))
+        found.append(Method("epoll", BaseFlag.PRECISE_TIMER))  # on 2.2 by timerfd
+        if hasattr(BaseFlag, "USE_SIGNALFD"):
+            found.append(Method("epoll", BaseFlag.USE_SIGNALFD))
+    return found
+
+
+METHODS = _methods()
+
+
+@pytest.fixture(params=METHODS, ids=str)
+def method(request: pytest.FixtureRequest) -> Method:
+    """Each method of this machine in turn."""
+    made: Method = request.param
+    return made
+
+
+@pytest.fixture
+def base(method: Method) -> Iterator[EventBase]:
+    """A base on each method in turn; when the test is over, C holds no more of it than before."""
+    before = util.memory_counters().blocks
+    with method.make() as made:
+        yield made
+    gc.collect()
+    assert util.memory_counters().blocks <= before
+
+
+@pytest.fixture
+def plain_base() -> Iterator[EventBase]:
+    """One base, on the default method."""
+    with EventBase() as made:
+        yield made
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        yield left, right
+
+
+@pytest.fixture
+def run() -> Callable[..., None]:
+    """run(base) dispatches, and fails when that takes longer than a deadline."""
+
+    def dispatch(base: EventBase, *, deadline: float = DEADLINE, **keywords: bool) -> None:
+        late: list[bool] = []
+
+        def stop() -> None:
+            late.append(True)
+            base.loop_break()
+
+        timer = base.call_later(deadline, stop, keepalive=False)
+        try:
+            base.dispatch(**keywords)
+        finally:
+            if not base.closed:
+                timer.close()
+        assert not late, f"the loop still runs after {deadline} s: {base.events()}"
+
+    return dispatch
+
+
+def run_python(code: str, *, timeout: float = 60.0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run *code* in a process of its own, with this one's way to the package."""
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def output_of(code: str, *, timeout: float = 60.0, **environment: str) -> str:
+    """Run *code* in a process of its own, which must end well and say nothing on stderr; return its output."""
+    done = run_python(code, timeout=timeout, **environment)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
