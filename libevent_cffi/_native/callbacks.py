@@ -110,23 +110,28 @@ def give_slot_back(slot: int) -> None:
 @trampoline
 def lev_py_plain(token: int, slot: int) -> int:
     """A timer, or what a short form of EventBase made: callback(*args)."""
+    table = tables[slot]
     try:
-        event = tables[slot][token]
+        event = table[token]
     except KeyError:
         return STALE
     callback = event._callback
     args = event._args
-    if slot & 1:
+    is_last = slot & 1
+    if is_last:
         event._token = 0
     try:
-        callback(*args)
+        if args:
+            callback(*args)
+        else:
+            callback()
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti >= _call_in_plain  # type: ignore[union-attr]
+        delivered = error.__traceback__.tb_lasti in _calls_in_plain  # type: ignore[union-attr]
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
-    if slot & 1:
-        del tables[slot][token]
+    if is_last:
+        del table[token]
         return GONE
     return DONE
 
@@ -134,25 +139,30 @@ def lev_py_plain(token: int, slot: int) -> int:
 @trampoline
 def lev_py_event(token: int, what: int, slot: int) -> int:
     """An Event: callback(fd, what, *args)."""
+    table = tables[slot]
     try:
-        event = tables[slot][token]
+        event = table[token]
     except KeyError:
         return STALE
     callback = event._callback
     args = event._args
     fd = event._fd
     flags = EVENT_FLAGS[what]
-    if slot & 1:
+    is_last = slot & 1
+    if is_last:
         event._token = 0
     try:
-        callback(fd, flags, *args)
+        if args:
+            callback(fd, flags, *args)
+        else:
+            callback(fd, flags)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti >= _call_in_event  # type: ignore[union-attr]
+        delivered = error.__traceback__.tb_lasti in _calls_in_event  # type: ignore[union-attr]
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
-    if slot & 1:
-        del tables[slot][token]
+    if is_last:
+        del table[token]
         return GONE
     return DONE
 
@@ -160,24 +170,29 @@ def lev_py_event(token: int, what: int, slot: int) -> int:
 @trampoline
 def lev_py_signal(token: int, slot: int) -> int:
     """A Signal: callback(signum, *args)."""
+    table = tables[slot]
     try:
-        event = tables[slot][token]
+        event = table[token]
     except KeyError:
         return STALE
     callback = event._callback
     args = event._args
     signum = event._fd
-    if slot & 1:
+    is_last = slot & 1
+    if is_last:
         event._token = 0
     try:
-        callback(signum, *args)
+        if args:
+            callback(signum, *args)
+        else:
+            callback(signum)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti >= _call_in_signal  # type: ignore[union-attr]
+        delivered = error.__traceback__.tb_lasti in _calls_in_signal  # type: ignore[union-attr]
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
-    if slot & 1:
-        del tables[slot][token]
+    if is_last:
+        del table[token]
         return GONE
     return DONE
 
@@ -203,9 +218,12 @@ def lev_py_soon(slot: int) -> int:
         args = item._args
         item._token = 0
         try:
-            callback(*args)
+            if args:
+                callback(*args)
+            else:
+                callback()
         except BaseException as error:
-            delivered = error.__traceback__.tb_lasti >= _call_in_soon  # type: ignore[union-attr]
+            delivered = error.__traceback__.tb_lasti in _calls_in_soon  # type: ignore[union-attr]
             loop._failed = (error, item, 0, delivered, loop._failed)
             if delivered:
                 del queue[0]
@@ -266,15 +284,22 @@ def lev_py_check(slot: int) -> int:
     return DONE
 
 
-def _offset_of_call(function: Callable[..., Any]) -> int:
-    """Return where *function* calls the user's: what strikes it before has delivered nothing."""
+def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
+    """Return the offsets in *function* from a call of ``callback`` to the end of its line."""
+    found: set[int] = set()
+    lines = dict(dis.findlinestarts(function.__code__))
+    loaded = called = False
     for instruction in dis.get_instructions(function):
-        if instruction.opname.startswith("CALL_FUNCTION_EX"):
-            return instruction.offset
-    raise AssertionError(f"{function.__name__} has no call with *args")
+        if lines.get(instruction.offset) is not None:
+            loaded = called = False
+        loaded = loaded or (instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval))
+        called = called or (loaded and instruction.opname.startswith("CALL"))
+        if called:
+            found.add(instruction.offset)
+    return frozenset(found)
 
 
-_call_in_plain = _offset_of_call(lev_py_plain)
-_call_in_event = _offset_of_call(lev_py_event)
-_call_in_signal = _offset_of_call(lev_py_signal)
-_call_in_soon = _offset_of_call(lev_py_soon)
+_calls_in_plain = _calls_in(lev_py_plain)
+_calls_in_event = _calls_in(lev_py_event)
+_calls_in_signal = _calls_in(lev_py_signal)
+_calls_in_soon = _calls_in(lev_py_soon)

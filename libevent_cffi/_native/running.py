@@ -113,7 +113,8 @@ class Loop(Resource):
             self._refuse_loop(wake_fd)
         standin = wakeup.Standin(self) if wakeup.on_main_thread() else None
         try:
-            old_wakeup = None if standin is None else standin.begin(wake_fd)
+            blocks = not flags & lib.EVLOOP_NONBLOCK
+            old_wakeup = None if standin is None else standin.begin(wake_fd if blocks else None)
             result, failure = self._run_guarded(flags, limit, old_wakeup)
         finally:
             if standin is not None:
@@ -123,7 +124,8 @@ class Loop(Resource):
             failure = KeyboardInterrupt()
         if self._closed:
             self._finish_close()
-        logs.drain()
+        if lib.lev_log_pending:
+            logs.drain()
         if failure is not None:
             self._raise(failure)
         return result

@@ -61,8 +61,12 @@ class Standin:
         self._guards = False
         self._wakeup: Optional[int] = None
 
-    def begin(self, wake_fd: int) -> int:
-        """Take it; return the wake-up descriptor that was there before, or -1."""
+    def begin(self, wake_fd: Optional[int]) -> Optional[int]:
+        """
+        Take it; return the wake-up descriptor that was there before, or -1.
+
+        With None for *wake_fd* that descriptor is left alone: the loop is not going to block.
+        """
         # Once the guard is in place nothing can be raised in here, so it comes first.
         if _signal.getsignal(signal.SIGINT) is _signal.default_int_handler:
             _stack[:] = [self._loop]
@@ -70,7 +74,8 @@ class Standin:
             _set_handler(_guard)
         else:
             _stack.append(self._loop)
-        self._wakeup = _signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
+        if wake_fd is not None:
+            self._wakeup = _signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
         return self._wakeup
 
     def end(self) -> None:

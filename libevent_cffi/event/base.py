@@ -709,7 +709,7 @@ class EventBase(Loop):
         return _Inside(self, any_thread=True)
 
     def _is_alive(self) -> bool:
-        return not self.closed and (bool(self._queue) or self.count() > 0)
+        return bool(lib.lev_base_is_pending(self._l) or self._queue)
 
     def _describe(self) -> list[str]:
         if self.closed:

@@ -393,6 +393,18 @@ static int64_t lev_base_current(struct lev_base *l)
     return lev_running_base == l ? l->current : 0;
 }
 
+/* Is anything pending or active that keeps the loop alive? */
+static int lev_base_is_pending(struct lev_base *l)
+{
+    int result;
+
+    lev_mutex_lock(&l->gate);
+    result = l->eb != NULL && !l->closed && (l->todo_count > 0 || event_base_get_num_events(l->eb,
+        EVENT_BASE_COUNT_ACTIVE | EVENT_BASE_COUNT_VIRTUAL | EVENT_BASE_COUNT_ADDED) > 0);
+    lev_mutex_unlock(&l->gate);
+    return result;
+}
+
 static int lev_base_used(struct lev_base *l)
 {
     return l->used;

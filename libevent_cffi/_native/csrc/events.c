@@ -27,7 +27,8 @@ static short lev_is_in_c(const struct lev_event *e)
 
 static void lev_event_free(struct lev_base *l, struct lev_event *e)
 {
-    event_del(&e->ev);
+    if (lev_is_in_c(e))
+        event_del(&e->ev);
     if (e->signum)
         lev_signal_unlink(l, e);
     if (e->counted)
