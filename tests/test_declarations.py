@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +22,21 @@ import pytest
 from libevent_cffi._native._libevent import ffi, lib
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-build_ffi = pytest.importorskip("build_ffi", reason="needs the source tree")
+if not (PROJECT / "build_ffi.py").exists():
+    pytest.skip("needs the source tree", allow_module_level=True)
+
+
+def load_build_script() -> ModuleType:
+    """Import it by its path: with the project on sys.path, the sources would hide the installed package."""
+    spec = importlib.util.spec_from_file_location("build_ffi", PROJECT / "build_ffi.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build_ffi: Any = load_build_script()
 
 try:
     tls: Any = importlib.import_module("libevent_cffi._native._libevent_tls")
