@@ -272,7 +272,7 @@ def test_debug_logging_from_the_environment() -> None:
     """LIBEVENT_CFFI_DEBUG=logging turns debug messages on at import."""
     code = (
         "import logging; logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s')\n"
-        "from libevent_cffi._native import lib; lib.event_base_new()"
+        "from libevent_cffi._native import lib; lib.event_base_loop(lib.event_base_new(), 0)"
     )
     assert "DEBUG libevent" in run_python(code, LIBEVENT_CFFI_DEBUG="logging").stderr
     assert run_python(code).stderr == ""
