@@ -367,7 +367,8 @@ def _module(name: str, source: str, headers: Sequence[str], libraries: list[str]
     found = probe()
     public = _linkable(list(_declarations(headers, found)), libraries, found)
     switches = {**found.switches, **{f"LEV_HAVE_{function}": 1 for function in _functions(public)}}
-    defines = {**switches, "LEV_DISABLED": f'"{",".join(_disabled())}"'}
+    texts = {"LEV_DISABLED": ",".join(_disabled()), "LEV_TLS_MISSING": found.tls_missing}
+    defines = {**switches, **{key: f'"{text}"' for key, text in texts.items()}}
     ffi = FFI()
     if base is not None:
         ffi.include(base)

@@ -9,14 +9,15 @@ tested.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import FeatureUnavailableError
 from ._libevent import ffi, lib
 
-__all__ = ["features", "has", "require"]
+__all__ = ["built_version", "features", "has", "loaded_version", "require", "why_missing"]
 
 
 class _Feature(NamedTuple):
@@ -25,6 +26,8 @@ class _Feature(NamedTuple):
 
 
 _FROM_22 = "libevent 2.2"
+_NUMBER_OF_22 = 0x02020000
+_THREADS = "evthread_use_windows_threads" if sys.platform == "win32" else "evthread_use_pthreads"
 _TLS_MODULE = "libevent_cffi._native._libevent_tls"
 
 _FEATURES: dict[str, _Feature] = {
@@ -50,7 +53,7 @@ _FEATURES: dict[str, _Feature] = {
     "signalfd": _Feature(("EVENT_BASE_FLAG_USE_SIGNALFD", "event_base_get_signal_method"), _FROM_22),
     "tcp_keepalive": _Feature(("evutil_set_tcp_keepalive",), _FROM_22),
     "thread_prio_inherit": _Feature(("evthread_use_pthreads_with_flags",), _FROM_22),
-    "threads": _Feature(("evthread_set_lock_callbacks",), "a libevent built with thread support"),
+    "threads": _Feature((_THREADS,), "a libevent built with thread support (libevent_pthreads)"),
     "tls": _Feature((), "a libevent built with OpenSSL (libevent_openssl)"),
     "unix_http_client": _Feature(("evhttp_connection_base_bufferevent_unix_new",), _FROM_22),
     "upload_streaming": _Feature(("evhttp_set_newreqcb",), _FROM_22),
@@ -72,9 +75,27 @@ def has(name: str) -> bool:
 def require(name: str) -> None:
     """Raise FeatureUnavailableError unless this libevent has feature *name*."""
     if not has(name):
-        raise FeatureUnavailableError(
-            name, f"{name} needs {_FEATURES[name].needs}; this is {loaded_version()}"
-        )
+        raise FeatureUnavailableError(name, f"{name} {why_missing(name)}")
+
+
+def why_missing(name: str) -> str:
+    """Say what feature *name* lacks, to follow its name in a sentence; empty when it is there."""
+    if has(name):
+        return ""
+    if _is_switched_off(name):
+        return "was switched off when libevent_cffi was built (LIBEVENT_CFFI_DISABLE)"
+    because = _text(lib.LEV_TLS_MISSING) if name == "tls" else ""
+    return f"needs {_FEATURES[name].needs}; {because or f'this is {loaded_version()}'}"
+
+
+def _is_switched_off(name: str) -> bool:
+    """Tell whether the build left out what this libevent would have."""
+    off = set(_text(lib.LEV_DISABLED).split(","))
+    if name in ("threads", "thread_prio_inherit") and "pthreads" in off:
+        return True
+    if _FEATURES[name].needs == _FROM_22:
+        return bool(off & {"2.2", name}) and lib.event_get_version_number() >= _NUMBER_OF_22
+    return name in off
 
 
 def features() -> Mapping[str, bool]:
@@ -84,5 +105,14 @@ def features() -> Mapping[str, bool]:
 
 def loaded_version() -> str:
     """Return the version of the libevent in this process."""
-    version: str = ffi.string(lib.event_get_version()).decode("ascii", "replace")
-    return version
+    return _text(lib.event_get_version())
+
+
+def built_version() -> str:
+    """Return the version of the libevent that this package was built against."""
+    return _text(lib.LEV_BUILT_VERSION)
+
+
+def _text(string: Any) -> str:
+    text: str = ffi.string(string).decode("ascii", "replace")
+    return text

@@ -9,3 +9,4 @@
 #define LEV_BUILT_VERSION_NUMBER ...
 static char *const LEV_BUILT_VERSION;
 static char *const LEV_DISABLED;
+static char *const LEV_TLS_MISSING;
