@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .flags import DNSErrorCode, RequestErrorKind, RPCStatus
-    from .http import Response
+    from .http import Response  # type: ignore[import-not-found]  # comes with http
 
 __all__ = [
     "CancelledError",

@@ -95,7 +95,7 @@ def test_every_feature_is_there_or_has_a_reason(capsys: pytest.CaptureFixture[st
     told = {name: each["there"] for name, each in facts(capsys)["features"].items()}
     assert told == dict(util.features())
     lines = text(capsys).split("features\n")[1].splitlines()
-    rows = {name: answer for name, answer in (line.split(maxsplit=1) for line in lines)}
+    rows = dict(line.split(maxsplit=1) for line in lines)
     assert {name: answer == "yes" for name, answer in rows.items()} == told
     assert all(answer == "yes" or answer.startswith(("no: needs", "no: was")) for answer in rows.values())
 
@@ -123,7 +123,9 @@ def test_debug_switches_are_told(tmp_path: Path) -> None:
     assert "mode on, locks on; LIBEVENT_CFFI_DEBUG=mode,locks" in done.stdout
 
 
-def test_no_usable_method_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_usable_method_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the environment forbids every method, the report says so instead of failing."""
     for method in facts(capsys)["method"]["supported"]:
         monkeypatch.setenv(f"EVENT_NO{method.upper()}", "1")

@@ -12,7 +12,6 @@ import pytest
 from libevent_cffi import errors, thread, util
 from libevent_cffi._native import ffi, lib, startup
 
-
 HAS_THREADS = bool(lib.LEV_HAS_PTHREADS)
 
 

@@ -1,6 +1,4 @@
-"""
-Addresses: their text, their order, and names looked up with the system's resolver.
-"""
+"""Addresses: their text, their order, and names looked up with the system's resolver."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The library as a whole: its version, what it can do, its debugging, its memory, its end.
-"""
+"""The library as a whole: its version, what it can do, its debugging, its memory, its end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Sockets and their options: each function but two returns nothing, and raises OSError.
-"""
+"""Sockets and their options: each function but two returns nothing, and raises OSError."""
 
 from __future__ import annotations
 

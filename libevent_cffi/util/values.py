@@ -1,6 +1,4 @@
-"""
-Numbers, text, time, and random bytes.
-"""
+"""Numbers, text, time, and random bytes."""
 
 from __future__ import annotations
 
