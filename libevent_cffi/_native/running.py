@@ -8,6 +8,7 @@ the package: callbacks.py reads them at every event.
 from __future__ import annotations
 
 import logging
+from _thread import get_ident
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -65,6 +66,7 @@ class Loop(Resource):
         "_queue",
         "_running",
         "_soon",
+        "_thread",
         "error_handler",
     )
 
@@ -87,6 +89,8 @@ class Loop(Resource):
         self._deleted: Any = None
         self._breaking = False
         self._running = False
+        #: The thread that dispatched last.
+        self._thread = 0
         self._closed = False
         self.error_handler = None
 
@@ -147,6 +151,7 @@ class Loop(Resource):
             self._refuse_loop(result)
         failure: Optional[BaseException] = None
         try:
+            self._thread = get_ident()
             self._running = True
             self._breaking = False
             self._before(result, old_wakeup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from _thread import get_ident
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
@@ -292,16 +293,14 @@ class EventBase(Loop):
 
         Wraps: event_active() <event2/event.h>; its effect, by a queue and one timer.
         """
-        timer = Timer(self, callback, *args, priority=priority)
         if priority is not None:
-            return timer.add(0.0)
+            return Timer(self, callback, *args, priority=priority).add(0.0)
+        timer = Timer._queued(self, callback, args)
         if not self._soon:
             self._checked(lib.lev_soon(self._l), "event_add")
             self._soon = True
-        elif self._running:
-            # C refuses other threads; where it knows of the queue already, it is not asked.
+        elif self._thread != get_ident() or self._closed:  # C, which would refuse, knows of the queue already
             self._checked(lib.lev_soon(self._l), "event_add")
-        timer._token = SOON
         self._queue.append(timer)
         return timer
 

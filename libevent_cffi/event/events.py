@@ -461,6 +461,22 @@ class Timer(Event):
         self._setup(base, -1, _PERSIST | _PLAIN if persist else _PLAIN, callback, args, priority, keepalive)
         self._delay = -1.0
 
+    @classmethod
+    def _queued(cls, base: Loop, callback: Callable[..., object], args: tuple[Any, ...]) -> Timer:
+        """Make one that stands in the queue of call_soon()."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        timer = cls.__new__(cls)
+        timer._base = base
+        timer._fd = -1
+        timer._spec = _PLAIN
+        timer._callback = callback
+        timer._args = args
+        timer._source = None
+        timer._token = SOON
+        timer._delay = 0.0
+        return timer
+
     def add(self, timeout: Optional[Timeout] = None) -> Self:
         """
         Start it, or start it again, and return it.
