@@ -1,9 +1,9 @@
 """
 What one event costs above plain C: from event_active() to the user's function and back.
 
-Two bases run the same number of active events in turn: one whose callbacks are an empty function in C, and one
-of ours whose callbacks are an empty function in Python.  The figure is the difference, in nanoseconds of this
-thread's CPU time per event: the median of the rounds, with the least and the most.  Run by hand:
+Two bases run the same number of active events in turn: one whose callbacks are an empty function in C, and
+one of ours whose callbacks are an empty function in Python.  The figure is the difference, in nanoseconds
+of this thread's CPU time per event: the median of the rounds, with the least and the most.  Run by hand:
 
     python benchmarks/event_cost.py
 """
@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for _ in range(rounds):
         for name, run in runs.items():
             figures[name].append(run())
-    print(f"{platform.python_implementation()} {platform.python_version()}, libevent {util.version()}, ns per event")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    print(f"{python}, libevent {util.version()}, ns per event")
     plain = statistics.median(figures.pop("plain C"))
     print(f"{'plain C':24}{plain:8.0f}")
     for name, values in figures.items():

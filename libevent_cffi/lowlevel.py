@@ -8,12 +8,16 @@ Nothing here is checked: a wrong call ends the process.  ``ffi`` and ``lib`` are
 from __future__ import annotations
 
 import importlib
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._native import ffi, lib
 from ._native.running import Loop
 from .errors import ClosedError, FeatureUnavailableError
 from .event import Event
+
+if TYPE_CHECKING:
+    tls_ffi: Any
+    tls_lib: Any
 
 __all__ = ["adopt", "borrow", "ffi", "lib", "pointer", "surrender", "tls_ffi", "tls_lib"]
 
@@ -56,8 +60,8 @@ def adopt(cls: type[_T], pointer: Any, *owner: object) -> _T:
     """
     Return an object of *cls* around a pointer, which it will free.
 
-    Raises TypeError for a class whose objects cannot stand for a pointer from elsewhere: a base and its events
-    keep more beside it than the pointer tells.
+    Raises TypeError for a class whose objects cannot stand for a pointer from elsewhere: a base and its
+    events keep more beside it than the pointer tells.
     """
     return _around(cls, "_adopt", pointer, owner)
 

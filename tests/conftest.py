@@ -35,7 +35,9 @@ class Method(NamedTuple):
 
 
 def _methods() -> list[Method]:
-    found = [Method(name, BaseFlag(0)) for name in EventBase.supported_methods() if name != "epoll_changelist"]
+    found = [
+        Method(name, BaseFlag(0)) for name in EventBase.supported_methods() if name != "epoll_changelist"
+    ]
     if "epoll" in EventBase.supported_methods():
         found.append(Method("epoll", BaseFlag.EPOLL_USE_CHANGELIST))
         found.append(Method("epoll", BaseFlag.PRECISE_TIMER))  # on 2.2 by timerfd
@@ -118,7 +120,7 @@ def run_python(code: str, *, timeout: float = 60.0, **environment: str) -> subpr
 
 
 def output_of(code: str, *, timeout: float = 60.0, **environment: str) -> str:
-    """Run *code* in a process of its own, which must end well and say nothing on stderr; return its output."""
+    """Run *code* in a process of its own, which must end well with nothing on stderr; return its output."""
     done = run_python(code, timeout=timeout, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout

@@ -4,12 +4,13 @@ The way back from C: every function that C calls, and the tables by which it fin
 The journey of an event:
 
 1.  ``Event.add()`` asks C for a slot (csrc/slots.c), gets a *token*, and puts the event into its base's table
-    ``_armed`` under it.  The table is what keeps a pending event alive; it belongs to the base, so that a base
-    that is dropped is garbage with all its events.
-2.  ``dispatch()`` takes a *slot* of ``tables`` for the time it runs and puts that table there: the only way from
-    a global to an object, and open only while something runs (running.py).
-3.  libevent calls the shim in csrc/events.c, which calls the function here that fits the event's form, with the
-    token and the slot.  cffi takes the GIL.  The slot's lowest bit says that the event is not pending any more.
+    ``_armed`` under it.  The table is what keeps a pending event alive; it belongs to the base, so that a
+    base that is dropped is garbage with all its events.
+2.  ``dispatch()`` takes a *slot* of ``tables`` for the time it runs and puts that table there: the only way
+    from a global to an object, and open only while something runs (running.py).
+3.  libevent calls the shim in csrc/events.c, which calls the function here that fits the event's form, with
+    the token and the slot.  cffi takes the GIL.  The slot's lowest bit says that the event is not pending
+    any more.
 4.  The function here looks the event up and calls the user's.  What it returns is all that C learns:
 
     ===========  ===========================================================================================
@@ -64,7 +65,7 @@ _held = BaseException()
 
 def delivers(function: _F) -> _F:
     """Mark *function* as one that calls users' functions."""
-    DELIVERING.add(function.__code__)  # type: ignore[attr-defined]
+    DELIVERING.add(function.__code__)
     return function
 
 
@@ -292,7 +293,9 @@ def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     for instruction in dis.get_instructions(function):
         if lines.get(instruction.offset) is not None:
             loaded = called = False
-        loaded = loaded or (instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval))
+        loaded = loaded or (
+            instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval)
+        )
         called = called or (loaded and instruction.opname.startswith("CALL"))
         if called:
             found.add(instruction.offset)

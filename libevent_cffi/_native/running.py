@@ -38,8 +38,8 @@ def refuse(loop: Loop, code: int, call: str) -> NoReturn:
         raise ClosedError(f"the base was closed: {loop!r}")
     if code == lib.LEV_FORKED:
         raise ClosedError(
-            "the base is dead in this process: it was forked while the loop, or another thread, was in it; make"
-            " a new EventBase here"
+            "the base is dead in this process: it was forked while the loop, or another thread, was in it;"
+            " make a new EventBase here"
         )
     if code == lib.LEV_WRONG_THREAD:
         raise WrongThreadError(

@@ -1,22 +1,22 @@
 """
 Python's signals while C waits, and Ctrl-C without losing an event.
 
-Python runs its signal handlers between two of its own instructions, and there are none while C blocks.  So the
-loop of the main thread lends its wake-up descriptor to ``signal.set_wakeup_fd()``, and what it wakes up for is
-``pthread_kill(main thread, 0)``: a call that runs the waiting handlers before it returns, on CPython and PyPy.
-(A loop of Python instructions would not do: PyPy compiles it and looks for signals no more, and on CPython
-another thread's instructions can take the signal away.)
+Python runs its signal handlers between two of its own instructions, and there are none while C blocks.  So
+the loop of the main thread lends its wake-up descriptor to ``signal.set_wakeup_fd()``, and what it wakes up
+for is ``pthread_kill(main thread, 0)``: a call that runs the waiting handlers before it returns, on CPython
+and PyPy. (A loop of Python instructions would not do: PyPy compiles it and looks for signals no more, and
+on CPython another thread's instructions can take the signal away.)
 
-Python's own handler of Ctrl-C raises KeyboardInterrupt wherever the main thread is.  In our code, between C and
-the user's function, that would lose the event or run it twice.  So while a loop runs, a guard stands in for
-that handler, and only for that one.  It looks at what was interrupted: the user's code gets its
-KeyboardInterrupt there; when it is ours, or the user's function before its first instruction, the loop stops
-and dispatch() raises.
+Python's own handler of Ctrl-C raises KeyboardInterrupt wherever the main thread is.  In our code, between C
+and the user's function, that would lose the event or run it twice.  So while a loop runs, a guard stands in
+for that handler, and only for that one.  It looks at what was interrupted: the user's code gets its
+KeyboardInterrupt there; when it is ours, or the user's function before its first instruction, the loop
+stops and dispatch() raises.
 """
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal's own are slow Python functions around these
 import dis
 import functools
 import os
@@ -48,7 +48,7 @@ def on_main_thread() -> bool:
 def run_signal_handlers() -> None:
     """Run the handlers of signals that have come; only on the main thread."""
     if hasattr(_signal, "pthread_kill"):
-        _signal.pthread_kill(_main_thread, 0)  # type: ignore[arg-type]
+        _signal.pthread_kill(_main_thread, 0)
 
 
 class Standin:

@@ -211,7 +211,8 @@ class EventBase(Loop):
         """
         Return from dispatch() after the active callbacks, *after* seconds from now.
 
-        Before dispatch() it counts for the next one.  Any thread may call it.  Raises ValueError, ClosedError.
+        Before dispatch() it counts for the next one.  Any thread may call it.  Raises ValueError,
+        ClosedError.
 
         Wraps: event_base_loopexit() <event2/event.h>; libevent >= 1.4.
         """
@@ -248,12 +249,12 @@ class EventBase(Loop):
 
     @property
     def got_exit(self) -> bool:
-        """Did loop_exit() end the last loop?  Wraps: event_base_got_exit() <event2/event.h>; libevent >= 2.0."""
+        """Did loop_exit() end the last loop?  Wraps: event_base_got_exit() <event2/event.h>."""
         return bool(lib.lev_base_got(self._l) & lib.LEV_STOP_EXIT)
 
     @property
     def got_break(self) -> bool:
-        """Did loop_break()?  Wraps: event_base_got_break() <event2/event.h>; libevent >= 2.0."""
+        """Did loop_break()?  Wraps: event_base_got_break() <event2/event.h>."""
         return bool(lib.lev_base_got(self._l) & lib.LEV_STOP_BREAK)
 
     @property
@@ -304,9 +305,7 @@ class EventBase(Loop):
         self._queue.append(timer)
         return timer
 
-    def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
-    ) -> None:
+    def call_soon_threadsafe(self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]) -> None:
         """
         The same as call_soon() from any thread, and from a signal handler.
 
@@ -371,7 +370,9 @@ class EventBase(Loop):
 
         Wraps: evtimer_new() evtimer_add() <event2/event.h>; libevent >= 2.0.
         """
-        return Timer(self, callback, *args, persist=True, priority=priority, keepalive=keepalive).add(interval)
+        return Timer(self, callback, *args, persist=True, priority=priority, keepalive=keepalive).add(
+            interval
+        )
 
     def on_readable(
         self,
@@ -441,8 +442,9 @@ class EventBase(Loop):
 
         Wraps: evsignal_new() evsignal_add() <event2/event.h>; libevent >= 1.4.
         """
-        handler: Callable[..., object] = callback
-        return Signal(self, signum, handler, *args, priority=priority, keepalive=keepalive)._make_plain().add()
+        call: Any = callback  # _make_plain() has it called without the number
+        signal = Signal(self, signum, call, *args, priority=priority, keepalive=keepalive)
+        return signal._make_plain().add()
 
     def once(
         self,
@@ -469,7 +471,8 @@ class EventBase(Loop):
 
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        event = Event(self, fd, events, run, *args)
+        call: Any = run
+        event = Event(self, fd, events, call, *args)
         return event.add(timeout)
 
     # -- what it is and holds --------------------------------------------------------------------------------
@@ -487,7 +490,7 @@ class EventBase(Loop):
         Wraps: event_get_supported_methods() <event2/event.h>; libevent >= 2.0.
         """
         names = lib.event_get_supported_methods()
-        found = []
+        found: list[str] = []
         while names[len(found)] != ffi.NULL:
             found.append(ffi.string(names[len(found)]).decode("ascii"))
         return found
@@ -656,8 +659,8 @@ class EventBase(Loop):
         Close everything on it, and free it.
 
         Pending events are forgotten; operations finish with CancelledError; what Event.finalize() was given
-        runs.  Inside a callback of its loop: stop the loop, and close when it has ended.  Raises LoopBusyError
-        when another thread dispatches it, and what a finalizer or a completion raised.
+        runs.  Inside a callback of its loop: stop the loop, and close when it has ended.  Raises
+        LoopBusyError when another thread dispatches it, and what a finalizer or a completion raised.
 
         Wraps: event_base_free() <event2/event.h>; libevent >= 1.4.
         """
@@ -678,7 +681,7 @@ class EventBase(Loop):
 
     def _forget(self) -> None:
         """Let go of what the base held, and tell those who are to be told."""
-        last = [item for item in self._queue if isinstance(item, _Finalizer)]
+        last: list[_Posted] = [item for item in self._queue if isinstance(item, _Finalizer)]
         self._armed.clear()
         self._queue.clear()
         self._preparing = self._checking = ()
@@ -690,8 +693,8 @@ class EventBase(Loop):
                 call._callback(*call._args)
             except Exception as error:
                 failures.append(error)
-        for error in failures[1:]:
-            self._tell(error)
+        for another in failures[1:]:
+            self._tell(another)
         if failures:
             raise failures[0]
 

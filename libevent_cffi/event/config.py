@@ -36,7 +36,9 @@ def make_base(
     config = check.check_pointer(lib.event_config_new(), "event_config_new")
     try:
         _avoid(config, avoid_methods)
-        lib.event_config_require_features(config, check_flags(Feature, required_features, "required_features"))
+        lib.event_config_require_features(
+            config, check_flags(Feature, required_features, "required_features")
+        )
         lib.event_config_set_flag(config, check_flags(BaseFlag, flags, "flags"))
         if cpu_hint is not None:
             lib.event_config_set_num_cpus_hint(config, convert.c_int(cpu_hint, "cpu_hint", 1))

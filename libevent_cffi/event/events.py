@@ -13,7 +13,7 @@ from .._native.resources import Resource
 from .._native.running import Loop, refuse
 from ..errors import ClosedError
 from ..flags import EVENT_FLAGS, EventFlag, Feature, check_flags
-from .timeouts import CommonTimeout, seconds_of
+from .timeouts import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,8 @@ class Event(Resource):
     It is born *initialized*: add() makes it *pending*, and when something happens it is *active* until its
     callback runs.  A pending or active event lives without a reference; any other is yours to keep.
 
-    *priority* 0 is the most urgent; None means the middle one.  *keepalive* False lets dispatch() return while
-    the event is pending.
+    *priority* 0 is the most urgent; None means the middle one.  *keepalive* False lets dispatch() return
+    while the event is pending.
 
     Raises TypeError and ValueError for arguments that fit nothing: a closed socket, ET or CLOSED where the
     base's method lacks them, SIGNAL beside other events, a priority that the base has not.
@@ -90,7 +90,7 @@ class Event(Resource):
         keepalive: bool = True,
     ) -> None:
         _check_base(base)
-        events = check_flags(EventFlag, events, "events")
+        events = EventFlag(check_flags(EventFlag, events, "events"))
         if events & EventFlag.SIGNAL:
             number = _check_signal(fd, events)
             spec = int(events)
@@ -138,8 +138,8 @@ class Event(Resource):
         Make it pending, and return it.
 
         *timeout* is in seconds, or a CommonTimeout of the base: when it has passed the callback gets
-        EventFlag.TIMEOUT.  None is no timeout, and drops one that is running.  With PERSIST the timeout starts
-        again at each event.  An event that was pending already is changed.
+        EventFlag.TIMEOUT.  None is no timeout, and drops one that is running.  With PERSIST the timeout
+        starts again at each event.  An event that was pending already is changed.
 
         Raises ValueError for a timeout that is negative, not a number or over ten years, for one descriptor
         both edge- and level-triggered; OSError when the descriptor is not open, or cannot be watched
@@ -326,7 +326,8 @@ class Event(Resource):
             self._check_open()
         elif token == 0:
             self._check_open()
-        return EVENT_FLAGS[lib.lev_event_pending(self._base._l, token, ffi.NULL) & 0xFF]
+        flags: int = lib.lev_event_pending(self._base._l, token, ffi.NULL)
+        return EVENT_FLAGS[flags & 0xFF]
 
     @property
     def remaining(self) -> Optional[float]:
@@ -384,7 +385,7 @@ class Event(Resource):
         Wraps: event_get_priority() event_priority_set() <event2/event.h>; libevent >= 2.0.
         """
         priority = (self._spec >> _PRIORITY_SHIFT & 0xFF) - 1
-        return priority if priority >= 0 else self._base._priorities // 2  # type: ignore[attr-defined,no-any-return]
+        return priority if priority >= 0 else self._base._priorities // 2  # type: ignore[attr-defined]
 
     @priority.setter
     def priority(self, value: int) -> None:
@@ -510,8 +511,9 @@ class Timer(Event):
         if self.closed:
             return words
         left = self.remaining
-        state = "initialized" if not self.pending else "active" if left is None else f"pending in {left:.3f} s"
-        return [*words, state]
+        if not self.pending:
+            return [*words, "initialized"]
+        return [*words, "active" if left is None else f"pending in {left:.3f} s"]
 
 
 class Signal(Event):
@@ -597,7 +599,7 @@ def _check_priority(base: Loop, priority: int) -> int:
 
 
 def _check_what(what: EventFlag) -> EventFlag:
-    what = check_flags(EventFlag, what, "what")
+    what = EventFlag(check_flags(EventFlag, what, "what"))
     happened = _DESCRIPTOR_EVENTS | EventFlag.TIMEOUT | EventFlag.SIGNAL
     if not what or what & ~happened:
         raise ValueError(f"what must be some of {happened}, not {what}")

@@ -45,6 +45,11 @@ class Operation(Generic[_T_co]):
 
     _base: EventBase
     _callback: Optional[Callable[..., object]]
+    _args: tuple[Any, ...]
+    _done: bool
+    _error: Optional[Exception]
+    _unasked: _Unasked
+    _value: Any
 
     def __init__(self) -> None:
         raise TypeError(f"{type(self).__name__} is made by the library only")
@@ -140,5 +145,5 @@ class Operation(Generic[_T_co]):
     def __repr__(self) -> str:
         state = "running"
         if self._done:
-            state = "cancelled" if self.cancelled else "done" if self._error is None else f"failed {self._error!r}"
-        return f"<{type(self).__name__} {state}>"
+            state = "done" if self._error is None else f"failed {self._error!r}"
+        return f"<{type(self).__name__} {'cancelled' if self.cancelled else state}>"
