@@ -18,7 +18,7 @@ def test_the_tour_does_its_work_and_ends_well() -> None:
     """Timers, signals, the echo server and the threads all report, and the exit status is 0."""
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    for line in ("10 ticks", "SIGTERM came 5 times", "5000 messages came back", "posted 20000 calls"):
+    for line in ("10 ticks", "SIGTERM came 5 times", "5000 messages came back in", "posted 20000 calls"):
         assert line in done.stdout
     assert "PROBLEM" not in done.stdout
 
@@ -28,7 +28,9 @@ def test_serving_ends_at_ctrl_c(signum: int) -> None:
     """With --serve it echoes until Ctrl-C, then ends with status 0 and without a traceback."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
-    with subprocess.Popen([*COMMAND, "--serve"], stdout=pipe, stderr=pipe, text=True, env=environment) as server:
+    with subprocess.Popen(
+        [*COMMAND, "--serve"], stdout=pipe, stderr=pipe, text=True, env=environment
+    ) as server:
         assert server.stdout is not None
         found = re.fullmatch(r"echoing on (\S+) port (\d+); Ctrl-C ends it\n", server.stdout.readline())
         assert found is not None

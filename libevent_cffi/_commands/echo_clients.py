@@ -1,8 +1,8 @@
 """
 Clients of the tour's echo server, in a process of their own.
 
-``python -m libevent_cffi._commands.echo_clients HOST PORT CLIENTS MESSAGES`` sends every message again when the
-one before has come back whole, over all connections at once, and prints what it saw as one JSON object.
+``python -m libevent_cffi._commands.echo_clients HOST PORT CLIENTS MESSAGES`` sends every message again when
+the one before has come back whole, over all connections at once, and prints what it saw as one JSON object.
 """
 
 from __future__ import annotations

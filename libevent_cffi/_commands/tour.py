@@ -18,7 +18,8 @@ import time
 from typing import Any, Protocol
 
 from .. import util
-from ..event import EventBase
+from ..event import Event, EventBase
+from ..flags import PERSIST, READ, EventFlag
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -57,12 +58,12 @@ class _Timers:
         started = time.monotonic()
         for delay in self._DELAYS:
             base.call_later(delay, lambda due: self.late.append(time.monotonic() - due), started + delay)
-        ticker = base.every(0.05, lambda: self._tick(ticker.close))
+        self._ticker = base.every(0.05, self._tick)
 
-    def _tick(self, stop: Any) -> None:
+    def _tick(self) -> None:
         self.ticks.append(time.monotonic())
         if len(self.ticks) == self._TICKS:
-            stop()
+            self._ticker.close()
 
     def lines(self) -> list[str]:
         planned = ", ".join(f"{delay:.2f}" for delay in self._DELAYS)
@@ -148,15 +149,16 @@ class _Echo:
             return
         connection.setblocking(False)
         self.connections += 1
-        event = self._base.on_readable(connection, lambda: self._echo(connection, event.close))
+        Event(self._base, connection, READ | PERSIST, self._echo, connection).add()
 
-    @staticmethod
-    def _echo(connection: socket.socket, stop: Any) -> None:
+    def _echo(self, fd: int, what: EventFlag, connection: socket.socket) -> None:
         data = connection.recv(65536)
         if data:
             connection.sendall(data)
         else:
-            stop()
+            event = self._base.running_event
+            assert event is not None
+            event.close()
             connection.close()
 
     def _read_result(self) -> None:
@@ -173,8 +175,8 @@ class _Echo:
         found = self.result
         rate = found["messages"] / found["seconds"]
         return [
-            f"{self.connections} clients in process {self._clients.pid}: {found['messages']} messages came back"
-            f" in {found['seconds']:.2f} s, {rate:,.0f} a second",
+            f"{self.connections} clients in process {self._clients.pid}: {found['messages']} messages came"
+            f" back in {found['seconds']:.2f} s, {rate:,.0f} a second",
             f"one there and back: median {found['median'] * 1e3:.2f} ms, worst {found['worst'] * 1e3:.2f} ms",
         ]
 

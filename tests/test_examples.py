@@ -1,0 +1,66 @@
+"""Every example runs, as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+if not EXAMPLES.exists():
+    pytest.skip("needs the source tree", allow_module_level=True)
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+
+
+def output_of(name: str) -> str:
+    """Run an example that ends by itself, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+def test_timers() -> None:
+    """Each kind of timer tells, in order, and the cancelled one does not."""
+    lines = [line.split("s  ")[1] for line in output_of("timers.py").splitlines()]
+    assert lines[0] == "as soon as the loop runs"
+    assert lines[-1] == "the last one: dispatch() returns"
+    assert "10000 timers fired that share one delay" in lines
+    assert "this is never told" not in lines
+
+
+def test_workers() -> None:
+    """All results of the threads arrive."""
+    assert output_of("workers.py").endswith("4 results\n")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_echo_server(signum: int) -> None:
+    """It echoes, and ends well at a signal."""
+    command = [sys.executable, EXAMPLES / "echo_server.py"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        found = re.fullmatch(r"echoing on port (\d+)\n", server.stdout.readline())
+        assert found is not None
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=20) as client:
+            client.sendall(b"hello")
+            assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+            server.send_signal(signum)
+            out, _ = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert out.endswith("bye\n")
+
+
+def test_every_example_is_tested_here() -> None:
+    """An example without a test here would rot."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []
