@@ -24,6 +24,7 @@ __all__ = ["Loop", "refuse"]
 
 _log = logging.getLogger("libevent")
 
+_ONE_PASS: int = lib.EVLOOP_ONCE | lib.EVLOOP_NONBLOCK
 _INTERRUPTED: int = lib.LEV_WAS_INTERRUPTED
 _FORKED: int = lib.LEV_WAS_FORKED
 _BROKEN: int = lib.LEV_WAS_BROKEN
@@ -112,12 +113,14 @@ class Loop(Resource):
 
         Returns 1 when nothing is pending any more, else 0.  Raises what a callback raised.
         """
+        if lib.lev_exiting:
+            raise ClosedError("Python is ending: no loop can run any more")
         wake_fd = lib.lev_loop_prepare(self._l)
         if wake_fd < 0:
             self._refuse_loop(wake_fd)
         standin = wakeup.Standin(self) if wakeup.on_main_thread() else None
         try:
-            blocks = not flags & lib.EVLOOP_NONBLOCK
+            blocks = flags & _ONE_PASS != _ONE_PASS
             old_wakeup = None if standin is None else standin.begin(wake_fd if blocks else None)
             result, failure = self._run_guarded(flags, limit, old_wakeup)
         finally:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from .._native import check, convert
 from .._native._libevent import ffi, lib
-from .._native.callbacks import SOON
+from .._native.callbacks import SOON, delivers
 from .._native.running import Loop, refuse
 from ..errors import CancelledError, ClosedError, LoopBusyError
 from ..flags import BaseFlag, EventCount, EventFlag, Feature, LoopFlag, check_flags
@@ -465,6 +465,7 @@ class EventBase(Loop):
         if check_flags(EventFlag, events, "events") & EventFlag.PERSIST:
             raise ValueError("once() and PERSIST do not go together")
 
+        @delivers
         def run(number: int, what: EventFlag, *rest: Any) -> None:
             event.close()
             callback(number, what, *rest)
@@ -569,8 +570,7 @@ class EventBase(Loop):
         Wraps: event_base_get_num_events() <event2/event.h>; libevent >= 2.1.
         """
         flags = check_flags(EventCount, what, "what")
-        with self._inside_any() as eb:
-            return lib.event_base_get_num_events(eb, flags)  # type: ignore[no-any-return]
+        return self._count(lib.lev_base_count(self._l, flags))
 
     def max_count(self, what: EventCount = _EVERYTHING, *, clear: bool = False) -> int:
         """
@@ -579,8 +579,11 @@ class EventBase(Loop):
         Wraps: event_base_get_max_events() <event2/event.h>; libevent >= 2.1.
         """
         flags = check_flags(EventCount, what, "what")
-        with self._inside_any() as eb:
-            return lib.event_base_get_max_events(eb, flags, bool(clear))  # type: ignore[no-any-return]
+        return self._count(lib.lev_base_max_count(self._l, flags, bool(clear)))
+
+    def _count(self, result: int) -> int:
+        self._checked(result, "event_base_get_num_events")
+        return result
 
     def events(self) -> list[Event]:
         """
@@ -707,9 +710,6 @@ class EventBase(Loop):
     def _inside(self) -> _Inside:
         return _Inside(self)
 
-    def _inside_any(self) -> _Inside:
-        return _Inside(self, any_thread=True)
-
     def _is_alive(self) -> bool:
         return bool(lib.lev_base_is_pending(self._l) or self._queue)
 
@@ -730,18 +730,15 @@ def _abandon(operation: Operation[Any]) -> list[_Posted]:
 class _Inside:
     """Entered for calls into libevent itself: ``with base._inside() as eb``."""
 
-    __slots__ = ("_any_thread", "_base", "_entered")
+    __slots__ = ("_base", "_entered")
 
-    def __init__(self, base: EventBase, *, any_thread: bool = False) -> None:
+    def __init__(self, base: EventBase) -> None:
         self._base = base
-        self._any_thread = any_thread
         self._entered = 0
 
     def __enter__(self) -> Any:
         l = self._base._l  # noqa: E741
         self._entered = lib.lev_base_enter(l)
-        if self._entered == lib.LEV_WRONG_THREAD and self._any_thread:
-            self._entered = 0
         if self._entered < 0:
             refuse(self._base, self._entered, "libevent")
         return lib.lev_base_pointer(l)

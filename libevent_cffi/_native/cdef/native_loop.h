@@ -53,6 +53,8 @@ void lev_install_fork(void);
 int lev_base_enter(struct lev_base *l);
 struct event_base *lev_base_pointer(struct lev_base *l);
 int64_t lev_base_current(struct lev_base *l);
+int lev_base_count(struct lev_base *l, unsigned int flags);
+int lev_base_max_count(struct lev_base *l, unsigned int flags, int clear);
 int lev_base_is_pending(struct lev_base *l);
 int lev_base_used(struct lev_base *l);
 int lev_base_got(struct lev_base *l);

@@ -393,6 +393,26 @@ static int64_t lev_base_current(struct lev_base *l)
     return lev_running_base == l ? l->current : 0;
 }
 
+static int lev_base_count(struct lev_base *l, unsigned flags)
+{
+    int result;
+
+    lev_mutex_lock(&l->gate);
+    result = l->eb != NULL && !l->closed ? event_base_get_num_events(l->eb, flags) : LEV_CLOSED;
+    lev_mutex_unlock(&l->gate);
+    return result;
+}
+
+static int lev_base_max_count(struct lev_base *l, unsigned flags, int clear)
+{
+    int result;
+
+    lev_mutex_lock(&l->gate);
+    result = l->eb != NULL && !l->closed ? event_base_get_max_events(l->eb, flags, clear) : LEV_CLOSED;
+    lev_mutex_unlock(&l->gate);
+    return result;
+}
+
 /* Is anything pending or active that keeps the loop alive? */
 static int lev_base_is_pending(struct lev_base *l)
 {
