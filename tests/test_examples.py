@@ -23,7 +23,12 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path
 def output_of(name: str) -> str:
     """Run an example that ends by itself, and return what it printed."""
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, EXAMPLES / name],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     return done.stdout

@@ -28,7 +28,9 @@ def imports_of(path: Path) -> Iterator[str]:
     for node in walk_at_run_time(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
-            names = [(*base, *node.module.split("."))] if node.module else [(*base, a.name) for a in node.names]
+            names = (
+                [(*base, *node.module.split("."))] if node.module else [(*base, a.name) for a in node.names]
+            )
             for name in names:
                 yield name[0]
 
@@ -65,4 +67,3 @@ def test_only_one_room_makes_ffi_objects() -> None:
         if room_of(path) != "_native" and any(word in path.read_text(encoding="utf-8") for word in words)
     ]
     assert found == []
-

@@ -296,7 +296,7 @@ class EventBase(Loop):
         """
         if priority is not None:
             return Timer(self, callback, *args, priority=priority).add(0.0)
-        timer = Timer._queued(self, callback, args)
+        timer = Timer._make(self, callback, args, SOON)
         if not self._soon:
             self._checked(lib.lev_soon(self._l), "event_add")
             self._soon = True
@@ -352,6 +352,8 @@ class EventBase(Loop):
 
         Wraps: evtimer_new() evtimer_add() <event2/event.h>; libevent >= 1.4.
         """
+        if priority is None and keepalive:
+            return Timer._make(self, callback, args).add(delay)
         return Timer(self, callback, *args, priority=priority, keepalive=keepalive).add(delay)
 
     def every(
@@ -601,9 +603,7 @@ class EventBase(Loop):
         live: dict[str, int] = {}
         for thing in (*armed, *self._preparing, *self._checking, *self._operations):
             live[type(thing).__name__] = live.get(type(thing).__name__, 0) + 1
-        active = 0
-        if not self.closed:
-            active = self.count(EventCount.ACTIVE)
+        active = max(0, lib.lev_base_count(self._l, EventCount.ACTIVE))  # below 0: it is closed
         return Statistics(
             pending=len(armed) + len(self._queue),
             active=active,

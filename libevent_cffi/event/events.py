@@ -463,8 +463,10 @@ class Timer(Event):
         self._delay = -1.0
 
     @classmethod
-    def _queued(cls, base: Loop, callback: Callable[..., object], args: tuple[Any, ...]) -> Timer:
-        """Make one that stands in the queue of call_soon()."""
+    def _make(
+        cls, base: Loop, callback: Callable[..., object], args: tuple[Any, ...], token: int = 0
+    ) -> Timer:
+        """Make one without options, for the short forms; *token* is SOON for the queue of call_soon()."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         timer = cls.__new__(cls)
@@ -474,7 +476,7 @@ class Timer(Event):
         timer._callback = callback
         timer._args = args
         timer._source = None
-        timer._token = SOON
+        timer._token = token
         timer._delay = 0.0
         return timer
 
