@@ -67,3 +67,9 @@ def test_only_one_room_makes_ffi_objects() -> None:
         if room_of(path) != "_native" and any(word in path.read_text(encoding="utf-8") for word in words)
     ]
     assert found == []
+
+
+def test_no_module_is_too_long() -> None:
+    """A module that grows past 500 lines becomes a package."""
+    long = [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 500]
+    assert long == []

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from ..errors import ClosedError, LoopBusyError, WrongThreadError
+from ..flags import Feature
 from . import callbacks, check, logs, wakeup
 from ._libevent import ffi, lib
 from .resources import Resource
@@ -60,10 +61,15 @@ class Loop(Resource):
         "_breaking",
         "_checking",
         "_closed",
+        "_common",
         "_deleted",
         "_failed",
+        "_features",
         "_l",
+        "_method",
+        "_operations",
         "_preparing",
+        "_priorities",
         "_queue",
         "_running",
         "_soon",
@@ -93,6 +99,14 @@ class Loop(Resource):
         #: The thread that dispatched last.
         self._thread = 0
         self._closed = False
+        eb = lib.lev_base_pointer(l)
+        self._features = Feature(lib.event_base_get_features(eb))
+        self._method: str = ffi.string(lib.event_base_get_method(eb)).decode("ascii")
+        self._priorities: int = lib.event_base_get_npriorities(eb)
+        #: Common timeouts by their seconds.
+        self._common: dict[float, Any] = {}
+        #: What finishes later.
+        self._operations: set[Any] = set()
         self.error_handler = None
 
     @property
@@ -104,6 +118,11 @@ class Loop(Resource):
     def running(self) -> bool:
         """Is some thread dispatching this base?"""
         return self._running
+
+    def _checked(self, result: int, call: str) -> None:
+        """Raise what *result* of C function *call* means, when it is negative."""
+        if result < 0:
+            refuse(self, result, call)
 
     # -- running ---------------------------------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
-"""What a base watches: descriptors, signals, times, and nothing at all."""
+"""Events: what a base watches."""
 
 from __future__ import annotations
 
 import logging
-import signal as _signal
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from .._native import check, convert
 from .._native._libevent import ffi, lib
@@ -12,7 +11,8 @@ from .._native.callbacks import SOON
 from .._native.resources import Resource
 from .._native.running import Loop, refuse
 from ..errors import ClosedError
-from ..flags import EVENT_FLAGS, EventFlag, Feature, check_flags
+from ..flags import EVENT_FLAGS, EventFlag, check_flags
+from .arguments import check_base, check_events, check_priority, check_signal, check_what, signal_name
 from .timeouts import seconds_of
 
 if TYPE_CHECKING:
@@ -26,24 +26,20 @@ if TYPE_CHECKING:
 
     _Ts = TypeVarTuple("_Ts")
 
-__all__ = ["Event", "Signal", "Timer"]
+__all__ = ["PLAIN", "SIGNAL", "Event"]
 
-_E = TypeVar("_E", bound="Event")
 _log = logging.getLogger("libevent")
 
 _CLOSED = -1
 
 _FORM_SHIFT = 24
 _PRIORITY_SHIFT = 16
-_PLAIN: int = lib.LEV_FORM_PLAIN << _FORM_SHIFT
+PLAIN: int = lib.LEV_FORM_PLAIN << _FORM_SHIFT
 _EVENT: int = lib.LEV_FORM_EVENT << _FORM_SHIFT
-_SIGNAL: int = lib.LEV_FORM_SIGNAL << _FORM_SHIFT
+SIGNAL: int = lib.LEV_FORM_SIGNAL << _FORM_SHIFT
 _FORMS = 3 << _FORM_SHIFT
 _BACKGROUND: int = lib.LEV_SPEC_BACKGROUND
 _USER: int = lib.LEV_SPEC_USER
-
-_DESCRIPTOR_EVENTS = EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED
-_PERSIST = int(EventFlag.PERSIST)
 
 
 class Event(Resource):
@@ -89,14 +85,14 @@ class Event(Resource):
         priority: Optional[int] = None,
         keepalive: bool = True,
     ) -> None:
-        _check_base(base)
+        check_base(base)
         events = EventFlag(check_flags(EventFlag, events, "events"))
         if events & EventFlag.SIGNAL:
-            number = _check_signal(fd, events)
+            number = check_signal(fd, events)
             spec = int(events)
         else:
             number = -1 if fd is None else convert.fileno(fd)
-            spec = _check_events(base, fd, events) | (_USER if fd is None else 0)
+            spec = check_events(base, fd, events) | (_USER if fd is None else 0)
         self._setup(base, number, spec | _EVENT, callback, args, priority, keepalive)
         self._source = fd
 
@@ -115,7 +111,7 @@ class Event(Resource):
         if base.closed:
             raise ClosedError(f"the base was closed: {base!r}")
         if priority is not None:
-            spec |= _check_priority(base, priority) + 1 << _PRIORITY_SHIFT
+            spec |= check_priority(base, priority) + 1 << _PRIORITY_SHIFT
         if not keepalive:
             spec |= _BACKGROUND
         self._base = base
@@ -128,7 +124,7 @@ class Event(Resource):
 
     def _make_plain(self) -> Self:
         """Have the callback get *args* alone."""
-        self._spec = self._spec & ~_FORMS | _PLAIN
+        self._spec = self._spec & ~_FORMS | PLAIN
         return self
 
     # -- doing -----------------------------------------------------------------------------------------------
@@ -222,7 +218,7 @@ class Event(Resource):
 
         Wraps: event_active() evuser_trigger() <event2/event.h>; libevent >= 1.4.
         """
-        happened = int(self._default_what() if what is None else _check_what(what))
+        happened = int(self._default_what() if what is None else check_what(what))
         convert.c_int(count, "count", 1, 32767)
         token = self._token
         if token == SOON:
@@ -385,12 +381,12 @@ class Event(Resource):
         Wraps: event_get_priority() event_priority_set() <event2/event.h>; libevent >= 2.0.
         """
         priority = (self._spec >> _PRIORITY_SHIFT & 0xFF) - 1
-        return priority if priority >= 0 else self._base._priorities // 2  # type: ignore[attr-defined]
+        return priority if priority >= 0 else self._base._priorities // 2
 
     @priority.setter
     def priority(self, value: int) -> None:
         self._check_open()
-        number = _check_priority(self._base, value)
+        number = check_priority(self._base, value)
         result = lib.lev_event_set_priority(self._base._l, max(self._token, 0), number)
         if result == lib.LEV_NO_EVENT:
             raise RuntimeError(f"{self!r} is active: its priority can be set when its callback has run")
@@ -428,188 +424,8 @@ class Event(Resource):
     def _describe(self) -> list[str]:
         words = ["user"] if self._fd < 0 else [f"fd={self._fd}"]
         if self._spec & EventFlag.SIGNAL:
-            words = [_signal_name(self._fd)]
+            words = [signal_name(self._fd)]
         events = self.events & ~EventFlag.SIGNAL
         if events:
             words.append(str(events))
         return words + ([] if self.closed else ["pending" if self.pending else "initialized"])
-
-
-class Timer(Event):
-    """
-    Calls ``callback(*args)`` after the delay that add() is given, on the thread that dispatches.
-
-    With *persist* it does so again and again.  *priority* and *keepalive* are as for Event.
-
-    Wraps: evtimer_new() evtimer_add() evtimer_del() evtimer_pending() evtimer_initialized() evtimer_assign()
-    <event2/event.h>; libevent >= 1.4.
-    """
-
-    __slots__ = ("_delay",)
-
-    _delay: float
-
-    def __init__(
-        self,
-        base: EventBase,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
-        persist: bool = False,
-        priority: Optional[int] = None,
-        keepalive: bool = True,
-    ) -> None:
-        _check_base(base)
-        self._setup(base, -1, _PERSIST | _PLAIN if persist else _PLAIN, callback, args, priority, keepalive)
-        self._delay = -1.0
-
-    @classmethod
-    def _make(
-        cls, base: Loop, callback: Callable[..., object], args: tuple[Any, ...], token: int = 0
-    ) -> Timer:
-        """Make one without options, for the short forms; *token* is SOON for the queue of call_soon()."""
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
-        timer = cls.__new__(cls)
-        timer._base = base
-        timer._fd = -1
-        timer._spec = _PLAIN
-        timer._callback = callback
-        timer._args = args
-        timer._source = None
-        timer._token = token
-        timer._delay = 0.0
-        return timer
-
-    def add(self, timeout: Optional[Timeout] = None) -> Self:
-        """
-        Start it, or start it again, and return it.
-
-        *timeout* is in seconds, or a CommonTimeout of the base; None is the delay of the last time.
-
-        Raises ValueError for None when there was none before, and for a delay that is negative, not a number
-        or over ten years; ClosedError; WrongThreadError.
-
-        Wraps: evtimer_add() <event2/event.h>; libevent >= 1.4.
-        """
-        if timeout is not None:
-            self._delay = seconds_of(timeout, self._base)
-        elif self._delay == -1.0:
-            raise ValueError("this timer was never started: give add() its delay in seconds")
-        self._add(self._delay)
-        return self
-
-    def remove_timer(self) -> None:
-        """
-        Stop it: a timer without its time is not pending.
-
-        Raises ClosedError, WrongThreadError.
-
-        Wraps: event_remove_timer() <event2/event.h>; libevent >= 2.1.
-        """
-        self.delete()
-
-    def _describe(self) -> list[str]:
-        words = ["persist"] if self._spec & EventFlag.PERSIST else []
-        if self.closed:
-            return words
-        left = self.remaining
-        if not self.pending:
-            return [*words, "initialized"]
-        return [*words, "active" if left is None else f"pending in {left:.3f} s"]
-
-
-class Signal(Event):
-    """
-    Calls ``callback(signum, *args)`` at each signal, on the thread that dispatches, until it is deleted.
-
-    Any number of bases and threads may wait for one signal: each is told of each.  While an event waits for
-    it, Python's own handler (signal.signal()) is not called; it is back when the last such event goes.
-
-    As in C it keeps dispatch() running: give keepalive=False for a handler that only cleans up.
-
-    Raises ValueError for a number that is no signal, or one that cannot be caught.
-
-    Wraps: evsignal_new() evsignal_add() evsignal_del() evsignal_pending() evsignal_initialized()
-    evsignal_assign() event_get_signal() <event2/event.h>; libevent >= 1.4, by handlers of ours.
-    """
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        base: EventBase,
-        signum: int,
-        callback: Callable[[int, Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
-        priority: Optional[int] = None,
-        keepalive: bool = True,
-    ) -> None:
-        _check_base(base)
-        number = _check_signal(signum, EventFlag.SIGNAL)
-        spec = int(EventFlag.SIGNAL | EventFlag.PERSIST) | _SIGNAL
-        self._setup(base, number, spec, callback, args, priority, keepalive)
-
-    @property
-    def signum(self) -> _signal.Signals:
-        """The signal.  Wraps: event_get_signal() <event2/event.h>; libevent >= 2.0."""
-        return _signal.Signals(self._fd)
-
-
-# -- arguments -----------------------------------------------------------------------------------------------
-
-
-def _check_base(base: object) -> None:
-    if not isinstance(base, Loop):
-        raise TypeError(f"base must be an EventBase, not {type(base).__name__}")
-
-
-def _check_events(base: Loop, fd: object, events: EventFlag) -> int:
-    features: Feature = base._features  # type: ignore[attr-defined]
-    if fd is not None and not events & _DESCRIPTOR_EVENTS:
-        raise ValueError("events must have READ, WRITE or CLOSED when there is a descriptor to watch")
-    if fd is None and events & (_DESCRIPTOR_EVENTS | EventFlag.ET):
-        raise ValueError(f"events of a user event can only be PERSIST, not {events}")
-    for flag, feature in ((EventFlag.ET, Feature.ET), (EventFlag.CLOSED, Feature.EARLY_CLOSE)):
-        if events & flag and not features & feature:
-            method = base.method  # type: ignore[attr-defined]
-            raise ValueError(f"events: {method} cannot watch for {flag}: see EventBase.features")
-    return int(events & ~EventFlag.TIMEOUT)
-
-
-def _check_signal(number: object, events: EventFlag) -> int:
-    if events & (_DESCRIPTOR_EVENTS | EventFlag.ET):
-        raise ValueError(f"SIGNAL goes with PERSIST only, not with {events & ~EventFlag.SIGNAL}")
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"a signal is an int, not {number!r}")
-    if not 0 < number < lib.LEV_NSIG or number not in _signal.valid_signals():
-        raise ValueError(f"{int(number)} is no signal of this system")
-    if number in _UNCATCHABLE:
-        raise ValueError(f"{_signal_name(number)} cannot be caught")
-    return int(number)
-
-
-_UNCATCHABLE = {getattr(_signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(_signal, name)}
-
-
-def _check_priority(base: Loop, priority: int) -> int:
-    most: int = base._priorities  # type: ignore[attr-defined]
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise TypeError(f"priority must be an int, not {priority!r}")
-    if not 0 <= priority < most:
-        raise ValueError(f"priority must be between 0 and {most - 1}, as EventBase(priorities={most}) has it")
-    return priority
-
-
-def _check_what(what: EventFlag) -> EventFlag:
-    what = EventFlag(check_flags(EventFlag, what, "what"))
-    happened = _DESCRIPTOR_EVENTS | EventFlag.TIMEOUT | EventFlag.SIGNAL
-    if not what or what & ~happened:
-        raise ValueError(f"what must be some of {happened}, not {what}")
-    return what
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return _signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
