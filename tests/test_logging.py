@@ -341,7 +341,8 @@ def test_a_fatal_error_is_told_when_the_ring_is_full() -> None:
 def test_a_fatal_error_after_python_has_ended_still_aborts() -> None:
     """With faulthandler gone there is no stack, but the reason is told and the process aborts."""
     done = run_python(
-        "import atexit\nfrom libevent_cffi._native import lib\nlib.lev_fatal_forget()\nlib.lev_fatal(1)"
+        "import atexit\nfrom libevent_cffi._native import lib\nlib.lev_fatal_forget()\nlib.lev_fatal(1)",
+        PYTHONDEVMODE="",  # it keeps a faulthandler of its own
     )
     assert done.returncode == -signal.SIGABRT
     assert done.stderr == "Fatal error in libevent: no reason was given\n"

@@ -16,11 +16,11 @@ HAS_THREADS = bool(lib.LEV_HAS_PTHREADS)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run *code* in a process of its own."""
+    """Run *code* in a process of its own, where nothing is debugged but what *environment* says."""
     path = os.pathsep.join(filter(None, sys.path))
     return subprocess.run(
         [sys.executable, "-c", "from libevent_cffi import thread\n" + code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": path, "LIBEVENT_CFFI_DEBUG": "", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -171,7 +171,7 @@ code = '''
 try:
     import libevent_cffi
 except ImportError as error:
-    print("refused")
+    print("refused", flush=True)
 '''
 try:
     import _interpreters

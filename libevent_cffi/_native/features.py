@@ -8,7 +8,6 @@ tested.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,7 +27,6 @@ class _Feature(NamedTuple):
 _FROM_22 = "libevent 2.2"
 _NUMBER_OF_22 = 0x02020000
 _THREADS = "evthread_use_windows_threads" if sys.platform == "win32" else "evthread_use_pthreads"
-_TLS_MODULE = "libevent_cffi._native._libevent_tls"
 
 _FEATURES: dict[str, _Feature] = {
     "buffer_max_read": _Feature(("evbuffer_set_max_read", "evbuffer_get_max_read"), _FROM_22),
@@ -67,8 +65,8 @@ _FEATURES: dict[str, _Feature] = {
 def has(name: str) -> bool:
     """Tell whether this libevent has feature *name*; KeyError for a name that is no feature."""
     feature = _FEATURES[name]
-    if name == "tls":  # in a module of its own, which is only looked for: importing it would load libssl
-        return importlib.util.find_spec(_TLS_MODULE) is not None
+    if name == "tls":  # in a module of its own: to import it would load libssl
+        return bool(lib.LEV_HAS_TLS)
     return all(hasattr(lib, each) for each in feature.names)
 
 
