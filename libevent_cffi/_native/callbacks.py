@@ -290,15 +290,16 @@ def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     found: set[int] = set()
     lines = dict(dis.findlinestarts(function.__code__))
     loaded = called = False
-    for instruction in dis.get_instructions(function):
+    instructions = list(dis.get_instructions(function))
+    for instruction, following in zip(instructions, instructions[1:]):
         if lines.get(instruction.offset) is not None:
             loaded = called = False
         loaded = loaded or (
             instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval)
         )
         called = called or (loaded and instruction.opname.startswith("CALL"))
-        if called:
-            found.add(instruction.offset)
+        if called:  # from 3.11 on a call is several units long, and tb_lasti may be any of them
+            found.update(range(instruction.offset, following.offset))
     return frozenset(found)
 
 

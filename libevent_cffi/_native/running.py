@@ -65,6 +65,7 @@ class Loop(Resource):
         "_deleted",
         "_failed",
         "_features",
+        "_handler",
         "_l",
         "_method",
         "_operations",
@@ -72,12 +73,12 @@ class Loop(Resource):
         "_priorities",
         "_queue",
         "_running",
+        "_signal_method",
         "_soon",
         "_thread",
-        "error_handler",
     )
 
-    error_handler: Optional[Callable[[Exception, object], object]]
+    _handler: Optional[Callable[[Exception, object], object]]
 
     def __init__(self, l: Any) -> None:  # noqa: E741 - the name it has in C
         #: The lev_base; its destructor frees everything that C holds of the base.
@@ -102,12 +103,15 @@ class Loop(Resource):
         eb = lib.lev_base_pointer(l)
         self._features = Feature(lib.event_base_get_features(eb))
         self._method: str = ffi.string(lib.event_base_get_method(eb)).decode("ascii")
+        self._signal_method = "signal"
+        if hasattr(lib, "event_base_get_signal_method"):
+            self._signal_method = ffi.string(lib.event_base_get_signal_method(eb)).decode("ascii")
         self._priorities: int = lib.event_base_get_npriorities(eb)
         #: Common timeouts by their seconds.
         self._common: dict[float, Any] = {}
         #: What finishes later.
         self._operations: set[Any] = set()
-        self.error_handler = None
+        self._handler = None
 
     @property
     def closed(self) -> bool:
@@ -183,7 +187,8 @@ class Loop(Resource):
         finally:
             self._running = False
             self._deleted = None
-            lib.lev_loop_end(self._l, failure is not None)
+            keep = failure is not None or flags & lib.EVLOOP_ONCE
+            lib.lev_loop_end(self._l, bool(keep))
             callbacks.give_slot_back(slot)
         return result, failure
 
@@ -243,7 +248,7 @@ class Loop(Resource):
         for error, source, *_ in failures[1:]:
             self._tell(error, source)
         error, source = failures[0][:2]
-        handler = self.error_handler
+        handler = self._handler
         if handler is None or not isinstance(error, Exception) or state & _FORKED:
             return error
         return self._handle(handler, error, source)

@@ -30,7 +30,7 @@ def check_events(base: Loop, fd: object, events: EventFlag) -> int:
     return int(events & ~EventFlag.TIMEOUT)
 
 
-def check_signal(number: object, events: EventFlag) -> int:
+def check_signal(number: object, events: EventFlag = EventFlag.SIGNAL) -> int:
     if events & (DESCRIPTOR_EVENTS | EventFlag.ET):
         raise ValueError(f"SIGNAL goes with PERSIST only, not with {events & ~EventFlag.SIGNAL}")
     if isinstance(number, bool) or not isinstance(number, int):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from .._native import convert
 from .._native._libevent import lib
+from .._native.callbacks import SOON
 from .._native.running import refuse
 from ..errors import CancelledError, LoopBusyError
 from ..flags import BaseFlag, Feature, LoopFlag, check_flags
 from .config import make_base
 from .inspection import Inspection
 from .shortforms import Finalizer, Posted, ShortForms
+from .timers import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,6 +94,22 @@ class EventBase(ShortForms, Inspection):
         )
         super().__init__(pointer)
         self.error_handler = error_handler
+
+    @property
+    def error_handler(self) -> Optional[ErrorHandler]:
+        """
+        Takes an Exception that a callback raised, as ``error_handler(error, source)``; None has dispatch()
+        raise it.
+
+        Any thread may set it.  Raises TypeError.
+        """
+        return self._handler
+
+    @error_handler.setter
+    def error_handler(self, handler: Optional[ErrorHandler]) -> None:
+        if handler is not None and not callable(handler):
+            raise TypeError(f"error_handler must be callable or None, not {handler!r}")
+        self._handler = handler
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -180,8 +198,8 @@ class EventBase(ShortForms, Inspection):
 
         Wraps: event_base_loopbreak() <event2/event.h>; libevent >= 1.4.
         """
+        self._breaking = True  # before C is told: afterwards it could be the next loop that is going on
         self._stop(lib.LEV_STOP_BREAK)
-        self._breaking = True
 
     def _stop(self, how: int, after: float = 0.0) -> None:
         result = lib.lev_stop(self._l, how, after)
@@ -216,6 +234,9 @@ class EventBase(ShortForms, Inspection):
         Wraps: event_base_get_running_event() event_self_cbarg() <event2/event.h>; libevent >= 2.1.
         """
         token = lib.lev_base_current(self._l)
+        if token == SOON:
+            call = self._queue[0] if self._queue else None
+            return call if isinstance(call, Timer) else None
         event = self._armed.get(token) if token else None
         return self._deleted if token and event is None else event
 

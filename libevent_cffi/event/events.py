@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from .._native import check, convert
@@ -40,6 +42,7 @@ SIGNAL: int = lib.LEV_FORM_SIGNAL << _FORM_SHIFT
 _FORMS = 3 << _FORM_SHIFT
 _BACKGROUND: int = lib.LEV_SPEC_BACKGROUND
 _USER: int = lib.LEV_SPEC_USER
+_NO_DESCRIPTOR = int(EventFlag.SIGNAL) | _USER
 
 
 class Event(Resource):
@@ -94,7 +97,7 @@ class Event(Resource):
             number = -1 if fd is None else convert.fileno(fd)
             spec = check_events(base, fd, events) | (_USER if fd is None else 0)
         self._setup(base, number, spec | _EVENT, callback, args, priority, keepalive)
-        self._source = fd
+        self._source = None if isinstance(fd, int) else fd
 
     def _setup(
         self,
@@ -143,8 +146,21 @@ class Event(Resource):
 
         Wraps: event_add() <event2/event.h>; libevent >= 1.4.
         """
-        self._add(-1.0 if timeout is None else seconds_of(timeout, self._base))
+        seconds = -1.0 if timeout is None else seconds_of(timeout, self._base)
+        if self._source is not None and not self._token:
+            self._check_source()
+        self._add(seconds)
         return self
+
+    def _check_source(self) -> None:
+        """The number of a socket that was closed may be another's now."""
+        try:
+            is_same = convert.fileno(self._source) == self._fd  # type: ignore[arg-type]
+        except ValueError:
+            is_same = False
+        if not is_same:
+            text = f"{os.strerror(errno.EBADF)}: {self._source!r}, which had {self._fd}, was closed"
+            raise OSError(errno.EBADF, text)
 
     def _add(self, seconds: float) -> None:
         token = self._token
@@ -172,7 +188,7 @@ class Event(Resource):
     def _evict(self) -> None:
         """Delete the events of this descriptor, which was closed under them and is something else now."""
         for event in list(self._base._armed.values()):
-            if event._fd == self._fd and not event._spec & (EventFlag.SIGNAL | _USER):
+            if event._fd == self._fd and not event._spec & _NO_DESCRIPTOR:
                 _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
                 event.delete()
 
@@ -210,11 +226,12 @@ class Event(Resource):
         """
         Run the callback in this or the next pass, as if *what* had happened.
 
-        None means the first of READ, WRITE, SIGNAL, TIMEOUT that it was made for.  A signal event is run
-        *count* times (1 to 32767), others once, however often this is called before.
+        None means the first of READ, WRITE, SIGNAL, CLOSED that it was made for, or else TIMEOUT.  A signal
+        event is run *count* times (1 to 32767), others once, however often this is called before.  The event
+        needs not be pending, and its descriptor not be open.
 
-        Raises ValueError for flags that say nothing of what happened, or another count; OSError when its
-        descriptor is not open; ClosedError; WrongThreadError.
+        Raises ValueError for flags that say nothing of what happened, or another count; ClosedError;
+        WrongThreadError.
 
         Wraps: event_active() evuser_trigger() <event2/event.h>; libevent >= 1.4.
         """
@@ -226,11 +243,7 @@ class Event(Resource):
         if token < 0:
             token = self._leave_queue()
         base = self._base
-        arguments = (self._fd, self._spec, happened, count)
-        result = lib.lev_event_activate(base._l, token, *arguments)
-        if result == lib.LEV_FD_REUSED:
-            self._evict()
-            result = lib.lev_event_activate(base._l, token, *arguments)
+        result = lib.lev_event_activate(base._l, token, self._fd, self._spec, happened, count)
         if result < 0:
             self._refuse(result, "event_active")
         if result != token:
@@ -411,12 +424,14 @@ class Event(Resource):
                 f"descriptor {self._fd} is watched already, and of one descriptor all events must be"
                 " edge-triggered or none: otherwise all would be, and some never told"
             )
+        if code == lib.LEV_FD_TOO_LARGE:
+            raise ValueError(f"descriptor {self._fd} is too large for select: see EventBase(avoid_methods=)")
         if code == lib.LEV_NO_FILES:
             raise PermissionError(
                 1, f"descriptor {self._fd} is a file or folder, which epoll cannot watch: it is always ready"
             )
         error = check.socket_error(call) if code == lib.LEV_ERRNO else None
-        if error is not None and self._fd >= 0:
+        if error is not None and error.errno and self._fd >= 0:
             error = type(error)(error.errno, f"{error.strerror} (watching descriptor {self._fd})")
             raise error
         refuse(self._base, code, call)
@@ -428,4 +443,11 @@ class Event(Resource):
         events = self.events & ~EventFlag.SIGNAL
         if events:
             words.append(str(events))
-        return words + ([] if self.closed else ["pending" if self.pending else "initialized"])
+        return words if self.closed else [*words, self._state()]
+
+    def _state(self) -> str:
+        """Return libevent's word."""
+        flags = lib.lev_event_pending(self._base._l, self._token, ffi.NULL)
+        if flags & lib.LEV_IS_ACTIVE or self._token == SOON:
+            return "active"
+        return "pending" if flags else "initialized"

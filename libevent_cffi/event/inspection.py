@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Optional
+from typing import IO, TYPE_CHECKING, Optional
 
 from .._native import check, convert
 from .._native._libevent import ffi, lib
 from .._native.callbacks import SOON
-from .._native.running import Loop, refuse
+from .._native.running import Loop
 from ..flags import EventCount, EventFlag, Feature, check_flags
+from .arguments import check_signal
 from .timeouts import CommonTimeout
 from .timers import Timer
 
@@ -72,10 +73,7 @@ class Inspection(Loop):
 
         Wraps: event_base_get_signal_method() <event2/event.h>; libevent >= 2.2, 'signal' before.
         """
-        with self._inside() as eb:
-            if not hasattr(lib, "event_base_get_signal_method"):
-                return "signal"
-            return ffi.string(lib.event_base_get_signal_method(eb)).decode("ascii")  # type: ignore[no-any-return]
+        return self._signal_method
 
     @property
     def features(self) -> Feature:
@@ -93,10 +91,9 @@ class Inspection(Loop):
 
         Wraps: event_base_gettimeofday_cached() <event2/event.h>; libevent >= 2.0.
         """
-        with self._inside() as eb:
-            tv = ffi.new("struct timeval *")
-            check.check_rc(lib.event_base_gettimeofday_cached(eb, tv), "event_base_gettimeofday_cached")
-            return convert.seconds_from_timeval(tv)
+        seconds: float = lib.lev_base_now(self._l)
+        self._checked(int(seconds), "event_base_gettimeofday_cached")
+        return seconds
 
     def update_now(self) -> None:
         """
@@ -104,8 +101,7 @@ class Inspection(Loop):
 
         Wraps: event_base_update_cache_time() <event2/event.h>; libevent >= 2.1.
         """
-        with self._inside() as eb:
-            check.check_rc(lib.event_base_update_cache_time(eb), "event_base_update_cache_time")
+        self._checked(lib.lev_base_update_time(self._l), "event_base_update_cache_time")
 
     def common_timeout(self, seconds: float) -> CommonTimeout:
         """
@@ -161,7 +157,7 @@ class Inspection(Loop):
         """
         self._check_open()
         queued = [item for item in list(self._queue) if isinstance(item, Timer) and item._token == SOON]
-        return [event for event in list(self._armed.values()) if event._token > 0] + queued
+        return [event for token, event in list(self._armed.items()) if event._token == token] + queued
 
     def statistics(self) -> Statistics:
         """Return a snapshot of what there is.  Any thread may ask; a closed base has nothing."""
@@ -207,8 +203,7 @@ class Inspection(Loop):
         what = check_flags(EventFlag, events, "events")
         if not what or what & ~(EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED):
             raise ValueError(f"events must be some of READ, WRITE and CLOSED, not {what}")
-        with self._inside() as eb:
-            lib.event_base_active_by_fd(eb, number, what)
+        self._checked(lib.lev_base_activate_fd(self._l, number, what), "event_base_active_by_fd")
 
     def activate_signal(self, signum: int) -> None:
         """
@@ -218,28 +213,5 @@ class Inspection(Loop):
 
         Wraps: event_base_active_by_signal() <event2/event.h>; libevent >= 2.1.
         """
-        number = convert.c_int(signum, "signum", 1, lib.LEV_NSIG - 1)
+        number = check_signal(signum)
         self._checked(lib.lev_signal_activate(self._l, number), "event_base_active_by_signal")
-
-    def _inside(self) -> _Inside:
-        return _Inside(self)
-
-
-class _Inside:
-    """Entered for calls into libevent itself: ``with base._inside() as eb``."""
-
-    __slots__ = ("_base", "_entered")
-
-    def __init__(self, base: Loop) -> None:
-        self._base = base
-        self._entered = 0
-
-    def __enter__(self) -> Any:
-        l = self._base._l  # noqa: E741
-        self._entered = lib.lev_base_enter(l)
-        if self._entered < 0:
-            refuse(self._base, self._entered, "libevent")
-        return lib.lev_base_pointer(l)
-
-    def __exit__(self, *_: object) -> None:
-        lib.lev_leave(self._base._l, self._entered)

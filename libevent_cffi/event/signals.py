@@ -48,7 +48,7 @@ class Signal(Event):
         keepalive: bool = True,
     ) -> None:
         check_base(base)
-        number = check_signal(signum, EventFlag.SIGNAL)
+        number = check_signal(signum)
         spec = int(EventFlag.SIGNAL | EventFlag.PERSIST) | SIGNAL
         self._setup(base, number, spec, callback, args, priority, keepalive)
 

@@ -102,7 +102,5 @@ class Timer(Event):
         words = ["persist"] if self._spec & EventFlag.PERSIST else []
         if self.closed:
             return words
-        left = self.remaining
-        if not self.pending:
-            return [*words, "initialized"]
-        return [*words, "active" if left is None else f"pending in {left:.3f} s"]
+        state, left = self._state(), self.remaining
+        return [*words, state if state != "pending" or left is None else f"pending in {left:.3f} s"]

@@ -9,6 +9,7 @@
 #define LEV_RUNNING ...
 #define LEV_NO_EVENT ...
 #define LEV_NO_FILES ...
+#define LEV_FD_TOO_LARGE ...
 
 #define LEV_UNDELIVERED ...
 #define LEV_DONE ...
@@ -36,6 +37,7 @@
 #define LEV_FORM_SIGNAL ...
 #define LEV_SPEC_BACKGROUND ...
 #define LEV_SPEC_USER ...
+#define LEV_IS_ACTIVE ...
 
 #define LEV_COMMON_MAX ...
 #define LEV_NSIG ...
@@ -45,12 +47,14 @@ struct lev_base;                        /* opaque: the TLS module includes these
 extern long lev_exiting;
 extern long lev_forks;
 
-struct lev_base *lev_base_new(const struct event_config *config, int priorities);
+struct lev_base *lev_base_new(struct event_config *config, int priorities);
 int lev_base_close(struct lev_base *l);
 void lev_base_drop(struct lev_base *l);
 int lev_base_reinit(struct lev_base *l);
 void lev_install_fork(void);
-int lev_base_enter(struct lev_base *l);
+double lev_base_now(struct lev_base *l);
+int lev_base_update_time(struct lev_base *l);
+int lev_base_activate_fd(struct lev_base *l, int fd, int events);
 struct event_base *lev_base_pointer(struct lev_base *l);
 int64_t lev_base_current(struct lev_base *l);
 int lev_base_count(struct lev_base *l, unsigned int flags);
@@ -62,7 +66,6 @@ long lev_base_stale(struct lev_base *l);
 long lev_base_redelivered(struct lev_base *l);
 int lev_loop_state(struct lev_base *l);
 int lev_take_interrupt(struct lev_base *l);
-void lev_leave(struct lev_base *l, int entered);
 
 int lev_stop(struct lev_base *l, int how, double after);
 int lev_post(struct lev_base *l);

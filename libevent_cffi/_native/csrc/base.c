@@ -4,6 +4,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg);
 static void lev_on_soon(evutil_socket_t fd, short what, void *arg);
 static void lev_on_exit(evutil_socket_t fd, short what, void *arg);
 static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
+static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
 /* -- entering -------------------------------------------------------------------------------------------- */
@@ -83,7 +84,7 @@ static int lev_stop(struct lev_base *l, int how, double after)
 
     if (result != 0)
         return result;
-    if (how == LEV_STOP_LATER)
+    if (how == LEV_STOP_LATER && (l->exit_at == 0 || lev_clock() + after < l->exit_at))
         l->exit_at = lev_clock() + after;
     __atomic_fetch_or(&l->stop, how, __ATOMIC_ACQ_REL);
     if (LEV_LOAD(&l->running))
@@ -127,6 +128,11 @@ static int lev_add_wake(struct lev_base *l)
 {
     if (lev_open_pair(l->wake_pair) != 0)
         return -1;
+    if (lev_fd_is_too_large(l, l->wake_pair[0])) {
+        lev_close_pair(l->wake_pair);
+        errno = EMFILE;
+        return -1;
+    }
     l->awake = 0;
     /* Priority 0, or a stream of more urgent events keeps Ctrl-C out (event.c:event_process_active). */
     lev_assign_internal(l, &l->wake, l->wake_pair[0], EV_READ | EV_PERSIST, lev_on_wake, 0);
@@ -143,15 +149,17 @@ static int lev_add_own_events(struct lev_base *l)
     event_priority_set(&l->exit_later, middle);
     lev_assign_internal(l, &l->exit_now, -1, 0, lev_on_exit, middle);
     lev_assign_internal(l, &l->limit, -1, 0, lev_on_limit, last);
+    event_assign(&l->tick, l->eb, -1, 0, lev_on_tick, l);
+    event_priority_set(&l->tick, last);
     return lev_add_wake(l);
 }
 
 static void lev_drop_own_events(struct lev_base *l)
 {
-    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit};
+    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick};
     int i;
 
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < 6; i++) {
         if (!event_initialized(all[i]))
             continue;
         event_del(all[i]);
@@ -229,10 +237,11 @@ static void lev_install_fork(void)
 /* -- making ---------------------------------------------------------------------------------------------- */
 
 /* NULL with errno, or with errno 0 when libevent has no method that fits. */
-static struct lev_base *lev_base_new(const struct event_config *config, int priorities)
+static struct lev_base *lev_base_new(struct event_config *config, int priorities)
 {
     struct lev_base *l = lev_calloc(1, sizeof(*l));
 
+    lev_avoid_select(config);
     if (l == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -252,6 +261,8 @@ static struct lev_base *lev_base_new(const struct event_config *config, int prio
     }
     LEV_ADD(&lev_live_objects, 1);
     l->is_epoll = strncmp(event_base_get_method(l->eb), "epoll", 5) == 0;
+    l->has_changelist = l->is_epoll && strstr(event_base_get_method(l->eb), "changelist") != NULL;
+    l->is_select = strcmp(event_base_get_method(l->eb), "select") == 0;
     if (event_base_priority_init(l->eb, priorities) != 0 || lev_add_own_events(l) != 0) {
         int saved = errno;
         lev_base_drop(l);
@@ -354,10 +365,39 @@ static void lev_base_drop(struct lev_base *l)
     lev_free(l);
 }
 
-/* For calls into libevent itself: enter, and let go with lev_leave(). */
-static int lev_base_enter(struct lev_base *l)
+/* Wall-clock seconds; negative: why not. */
+static double lev_base_now(struct lev_base *l)
 {
-    return lev_enter(l);
+    struct timeval tv = {0, 0};
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    event_base_gettimeofday_cached(l->eb, &tv);
+    lev_leave(l, entered);
+    return (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
+}
+
+static int lev_base_update_time(struct lev_base *l)
+{
+    int result, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    result = event_base_update_cache_time(l->eb);
+    lev_leave(l, entered);
+    return result;
+}
+
+static int lev_base_activate_fd(struct lev_base *l, int fd, int events)
+{
+    int entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    event_base_active_by_fd(l->eb, fd, (short)events);
+    lev_leave(l, entered);
+    return 0;
 }
 
 /* The pending events as libevent prints them; lev_free() the text. NULL with errno when there is no memory. */

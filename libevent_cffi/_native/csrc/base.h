@@ -19,7 +19,8 @@ enum {                          /* what calls answer when they fail; 0 and more 
     LEV_MIXED_ET = -6,
     LEV_RUNNING = -7,
     LEV_NO_EVENT = -8,
-    LEV_NO_FILES = -9
+    LEV_NO_FILES = -9,
+    LEV_FD_TOO_LARGE = -10
 };
 
 enum {                          /* what a trampoline answers, see callbacks.py */
@@ -42,9 +43,12 @@ struct lev_event;
 struct lev_chunk;
 struct lev_signals;
 
+#define LEV_SOON (-2)           /* in the place of a token: a call that was queued */
+
 struct lev_fd {                 /* what is known of a descriptor that events watch */
     unsigned events;            /* how many; 0: the rest means nothing */
     int edge_triggered;
+    int is_unique;              /* opened again it would be another inode */
     uint64_t device, inode;
 };
 
@@ -64,7 +68,8 @@ struct lev_base {
     int interrupted;            /* a Ctrl-C for dispatch() to raise */
     int changed;                /* something was called since the prepare watchers began */
     int got;                    /* LEV_STOP_ bits that ended the loop */
-    int is_epoll;
+    int is_epoll, is_select, has_changelist;
+    int flags;                  /* EVLOOP_ flags of the loop */
     int priorities;
     int64_t current;            /* the token of the event whose callback runs */
     long stale, redelivered;
@@ -75,8 +80,8 @@ struct lev_base {
     int log_asked;
     int python_signals;         /* the pair is also Python's wake-up descriptor */
     int old_wakeup;             /* whose place it took, or -1 */
-    struct event wake, soon, exit_now, exit_later, limit;
-    double exit_at;
+    struct event wake, soon, exit_now, exit_later, limit, tick;
+    double exit_at;             /* when the earliest loop_exit(after=) is due; 0: none */
 
     struct lev_chunk **chunks;  /* events, see slots.c */
     int chunk_count;
@@ -98,6 +103,8 @@ struct lev_base {
 
     int watching;               /* has Python watchers: 1 prepare, 2 check */
     int check_due;
+    int waits_singly;           /* each wait is a loop of libevent's own, for the watchers' sake */
+    int restart;                /* the first watcher came while the loop was going on */
 #if LEV_HAS_WATCH
     struct evwatch *prepare, *check;
 #endif
@@ -123,6 +130,8 @@ static int lev_enter(struct lev_base *l);
 static void lev_leave(struct lev_base *l, int entered);
 static int lev_delivered(struct lev_base *l, int answer);
 static void lev_after_callback(struct lev_base *l);
+static void lev_tick(struct lev_base *l);
+static void lev_arm_soon(struct lev_base *l);
 static void lev_apply_stop(struct lev_base *l);
 static void lev_run_check(struct lev_base *l);
 static void lev_watch_free(struct lev_base *l);

@@ -15,6 +15,7 @@ enum { LEV_FORM_PLAIN = 0, LEV_FORM_EVENT = 1, LEV_FORM_SIGNAL = 2 };
 #define LEV_SPEC_USER (1 << 27)
 
 #define LEV_ATTEMPTS 64
+#define LEV_IS_ACTIVE 0x100     /* beside what an event is pending or active for */
 
 static void lev_on_event(evutil_socket_t fd, short what, void *arg);
 
@@ -25,14 +26,40 @@ static short lev_is_in_c(const struct lev_event *e)
 
 /* -- Python's calls -------------------------------------------------------------------------------------- */
 
+/* The event is going to be pending: its descriptor or signal is taken, once. */
+static int lev_event_attach(struct lev_base *l, struct lev_event *e)
+{
+    evutil_socket_t fd = event_get_fd(&e->ev);
+    int result = 0;
+
+    if (e->attached)
+        return 0;
+    if (e->signum)
+        result = lev_signal_link(l, e) == 0 ? 0 : LEV_ERRNO;
+    else if (fd >= 0)
+        result = lev_fd_attach(l, fd, (e->ev.ev_events & EV_ET) != 0);
+    e->attached = result == 0;
+    return result;
+}
+
+static void lev_event_detach(struct lev_base *l, struct lev_event *e)
+{
+    evutil_socket_t fd = event_get_fd(&e->ev);
+
+    if (!e->attached)
+        return;
+    e->attached = 0;
+    if (e->signum)
+        lev_signal_unlink(l, e);
+    else if (fd >= 0)
+        lev_fd_detach(l, fd);
+}
+
 static void lev_event_free(struct lev_base *l, struct lev_event *e)
 {
     if (lev_is_in_c(e))
         event_del(&e->ev);
-    if (e->signum)
-        lev_signal_unlink(l, e);
-    if (e->counted)
-        lev_fd_detach(l, event_get_fd(&e->ev));
+    lev_event_detach(l, e);
     lev_slot_free(l, e);
 }
 
@@ -59,29 +86,21 @@ static int lev_event_make(struct lev_base *l, evutil_socket_t fd, unsigned spec,
         event_priority_set(&e->ev, LEV_SPEC_PRIORITY(spec));
     if (spec & LEV_SPEC_BACKGROUND)
         e->ev.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
-    if (result == 0 && fd >= 0) {
-        result = lev_fd_attach(l, fd, (events & EV_ET) != 0);
-        e->counted = result == 0;
-    }
-    if (result == 0 && e->signum && lev_signal_link(l, e) != 0)
-        result = LEV_ERRNO;
     if (result != 0) {
-        int saved = errno;
-        if (e->counted)
-            lev_fd_detach(l, fd);
         lev_slot_free(l, e);
-        errno = saved;
         return result;
     }
     *made = e;
     return 0;
 }
 
-static int lev_event_set_timeout(struct lev_base *l, struct lev_event *e, double seconds)
+static int lev_event_set_pending(struct lev_base *l, struct lev_event *e, double seconds)
 {
     struct timeval tv;
-    int common = (int)(-2.0 - seconds);
+    int common = (int)(-2.0 - seconds), result = lev_event_attach(l, e);
 
+    if (result != 0)
+        return result;
     if (seconds <= -2.0)
         return common < l->common_count ? event_add(&e->ev, l->common[common]) : -1;
     if (seconds >= 0) {
@@ -110,14 +129,13 @@ static int64_t lev_event_add(struct lev_base *l, int64_t token, int fd, unsigned
     e = lev_slot(l, token);
     result = e == NULL ? lev_event_make(l, fd, spec, &e) : 0;
     if (result == 0) {
-        if (lev_event_set_timeout(l, e, seconds) == 0)
+        result = lev_event_set_pending(l, e, seconds);
+        if (result == 0)
             result = e->token;
-        else {
+        else if (e->token != token) {
             int saved = errno;
-            if (e->token != token)
-                lev_event_free(l, e);
+            lev_event_free(l, e);
             errno = saved;
-            result = LEV_ERRNO;
         }
     }
     lev_leave(l, entered);
@@ -151,8 +169,8 @@ static int64_t lev_event_activate(struct lev_base *l, int64_t token, int fd, uns
     e = lev_slot(l, token);
     result = e == NULL ? lev_event_make(l, fd, spec, &e) : 0;
     if (result == 0) {
-        if (e->signum)
-            e->calls += count;
+        if (e->signum && (what & EV_SIGNAL))
+            lev_signal_count(e, count);
         event_active(&e->ev, what, 1);
         result = e->token;
     }
@@ -221,8 +239,10 @@ static int lev_event_pending(struct lev_base *l, int64_t token, double *remainin
     if (e != NULL) {
         short all = EV_TIMEOUT | EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL;
         result = event_pending(&e->ev, all, NULL) | e->todo;
-        if (e->signum)
-            result = (result & ~(EV_READ | EV_TIMEOUT)) | EV_SIGNAL;
+        if (e->signum && (result & EV_READ || e->calls > 0))
+            result = (result & ~EV_READ) | EV_SIGNAL;
+        if (e->todo || e->ev.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER))
+            result |= LEV_IS_ACTIVE;
         if (remaining != NULL)
             *remaining = lev_remaining(l, e);
     }
@@ -262,11 +282,12 @@ static int lev_common_timeout(struct lev_base *l, double seconds)
         return entered;
     lev_to_timeval(seconds, &tv);
     common = l->common_count < LEV_COMMON_MAX ? event_base_init_common_timeout(l->eb, &tv) : NULL;
-    result = LEV_NO_EVENT;
+    result = l->common_count < LEV_COMMON_MAX ? LEV_ERRNO : LEV_NO_EVENT;
     if (common != NULL) {
         result = l->common_count++;
         l->common[result] = common;
-    }
+    } else
+        errno = ENOMEM;
     lev_leave(l, entered);
     return result;
 }
@@ -319,29 +340,36 @@ static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
     e->todo |= (short)what;
 }
 
-/* Signals are counted here and told one by one, so that one that stops the loop does not drop the rest. */
-static void lev_deliver_signal(struct lev_base *l, struct lev_event *e)
+/*
+ * Signals are counted here and told one by one, so that one that stops the loop does not drop the rest.  What
+ * else happened, such as a timeout, is told with the first.
+ */
+static void lev_deliver_signal(struct lev_base *l, struct lev_event *e, int what)
 {
     int64_t token = e->token;
 
-    while (e != NULL && e->calls > 0) {
-        int is_last = !lev_is_in_c(e) && e->calls == 1;
+    what &= ~EV_SIGNAL;
+    while (e != NULL && (e->calls > 0 || what != 0)) {
+        int is_signal = e->calls > 0, is_last = !lev_is_in_c(e) && e->calls <= 1;
         int answer;
         if (l->broken) {
-            lev_remember(l, e, EV_SIGNAL);
+            lev_remember(l, e, what | (is_signal ? EV_SIGNAL : 0));
             return;
         }
-        e->calls--;
-        answer = lev_deliver_once(l, e, EV_SIGNAL, is_last);
+        e->calls -= is_signal;
+        if (is_last)
+            lev_event_detach(l, e);
+        answer = lev_deliver_once(l, e, what | (is_signal ? EV_SIGNAL : 0), is_last);
         e = lev_slot(l, token);
         if (e == NULL || l->forked)
             return;
         if (answer == LEV_UNDELIVERED)
-            e->calls++;
+            e->calls += is_signal;
         else if (answer == LEV_STALE || is_last) {
             lev_event_free(l, e);
             return;
-        }
+        } else
+            what = 0;
     }
     if (e != NULL && !lev_is_in_c(e) && e->calls == 0)
         lev_event_free(l, e);
@@ -353,10 +381,12 @@ static void lev_deliver(struct lev_base *l, struct lev_event *e, int what)
     int answer, is_last;
 
     if (e->signum) {
-        lev_deliver_signal(l, e);
+        lev_deliver_signal(l, e, what);
         return;
     }
     is_last = !lev_is_in_c(e);
+    if (is_last)
+        lev_event_detach(l, e);         /* the callback may close the descriptor, and its number be used again */
     answer = lev_deliver_once(l, e, what, is_last);
     if (l->forked || (answer == LEV_DONE && !is_last))
         return;
@@ -375,11 +405,11 @@ static void lev_deliver(struct lev_base *l, struct lev_event *e, int what)
  */
 static int lev_complete(struct lev_event *e, int what)
 {
-    short asked = e->ev.ev_events & (EV_READ | EV_WRITE | EV_CLOSED);
+    short asked = e->ev.ev_events & (EV_READ | EV_WRITE | EV_CLOSED), ready = 0;
 
     if (what == EV_TIMEOUT && asked && e->ev.ev_fd >= 0)
-        what |= lev_fd_ready(e->ev.ev_fd, asked);
-    return what;
+        ready = lev_fd_ready(e->ev.ev_fd, asked);
+    return ready ? what | ready | (e->ev.ev_events & EV_ET) : what;
 }
 
 static void lev_on_event(evutil_socket_t fd, short what, void *arg)
@@ -387,6 +417,7 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     struct lev_base *l = lev_running_base;
     struct lev_event *e = arg;
     int64_t token = e->token;
+    int is_background = e->ev.ev_evcallback.evcb_flags & EVLIST_INTERNAL;
 
     (void)fd;
     if (l == NULL || l->silent || lev_exiting)
@@ -401,6 +432,8 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     else
         lev_deliver(l, e, what);
     lev_after_callback(l);
+    if (is_background)
+        lev_tick(l);
 }
 
 /* What an earlier loop left behind, before anything new. */

@@ -7,24 +7,116 @@
  * edge-triggered without a word.  Both are found here and refused.
  */
 
-static int lev_fd_identify(evutil_socket_t fd, struct lev_fd *found, int is_epoll)
-{
 #ifdef _WIN32
+
+static int lev_fd_is_too_large(struct lev_base *l, evutil_socket_t fd)
+{
+    (void)l;
     (void)fd;
-    (void)is_epoll;
+    return 0;
+}
+
+static void lev_avoid_select(struct event_config *config)
+{
+    (void)config;
+}
+
+static int lev_fd_identify(struct lev_base *l, evutil_socket_t fd, struct lev_fd *found)
+{
+    (void)l;
+    (void)fd;
     found->device = found->inode = 0;
+    found->is_unique = 1;
+    return 0;
+}
+
 #else
+
+/*
+ * libevent makes select's sets as large as they must be, but a libc with checks ends the process at the first
+ * descriptor that does not fit into its own fd_set (glibc's __fdelt_chk).
+ */
+static int lev_fd_is_too_large(struct lev_base *l, evutil_socket_t fd)
+{
+    return l->is_select && fd >= FD_SETSIZE;
+}
+
+/* The same for the descriptors of a new base itself, of which there are not more than eight. */
+static void lev_avoid_select(struct event_config *config)
+{
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (next >= 0)
+        close(next);
+    if (next >= FD_SETSIZE - 8)
+        event_config_avoid_method(config, "select");
+}
+
+/* Has epoll something against it?  With a changelist it says so when the loop waits, and nobody hears it. */
+static int lev_fd_try_epoll(evutil_socket_t fd)
+{
+    int result = 0;
+#ifdef __linux__
+    struct epoll_event nothing = {0};
+    int epoll = epoll_create1(EPOLL_CLOEXEC), saved;
+
+    if (epoll < 0)
+        return LEV_ERRNO;
+    result = epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) == 0 ? 0 : LEV_ERRNO;
+    saved = errno;
+    close(epoll);
+    errno = saved;
+#else
+    (void)fd;
+#endif
+    return result;
+}
+
+static int lev_fd_identify(struct lev_base *l, evutil_socket_t fd, struct lev_fd *found)
+{
     struct stat status;
 
+    if (lev_fd_is_too_large(l, fd))
+        return LEV_FD_TOO_LARGE;
     if (fstat(fd, &status) != 0)
         return LEV_ERRNO;
     found->device = (uint64_t)status.st_dev;
     found->inode = (uint64_t)status.st_ino;
-    /* epoll_ctl() says so only later when the base collects its changes. */
-    if (is_epoll && (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
+    found->is_unique = S_ISSOCK(status.st_mode);
+    if (l->is_epoll && (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
         return LEV_NO_FILES;
-#endif
+    if (l->has_changelist && !S_ISSOCK(status.st_mode) && !S_ISFIFO(status.st_mode))
+        return lev_fd_try_epoll(fd);
     return 0;
+}
+
+#endif
+
+static void lev_on_nothing(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
+/*
+ * A named pipe or a device that was closed and opened again is the same file, so nobody can tell whether epoll
+ * still has it.  Changing what is watched finds out: libevent adds what the kernel has forgotten
+ * (epoll.c:epoll_apply_one_change).
+ */
+static void lev_fd_refresh(struct lev_base *l, evutil_socket_t fd, int edge_triggered)
+{
+    static const short kinds[] = {EV_READ, EV_WRITE, EV_CLOSED};
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        struct event probe;
+        event_assign(&probe, l->eb, fd, (short)(kinds[i] | (edge_triggered ? EV_ET : 0)), lev_on_nothing, NULL);
+        probe.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+        if (event_add(&probe, NULL) == 0)
+            event_del(&probe);
+        event_debug_unassign(&probe);
+    }
 }
 
 static int lev_fds_grow(struct lev_base *l, evutil_socket_t fd)
@@ -47,7 +139,7 @@ static int lev_fds_grow(struct lev_base *l, evutil_socket_t fd)
 static int lev_fd_attach(struct lev_base *l, evutil_socket_t fd, int edge_triggered)
 {
     struct lev_fd now, *known;
-    int result = lev_fd_identify(fd, &now, l->is_epoll);
+    int result = lev_fd_identify(l, fd, &now);
 
     if (result == 0 && fd >= l->fd_count)
         result = lev_fds_grow(l, fd);
@@ -59,6 +151,8 @@ static int lev_fd_attach(struct lev_base *l, evutil_socket_t fd, int edge_trigge
             return LEV_FD_REUSED;
         if (known->edge_triggered != edge_triggered)
             return LEV_MIXED_ET;
+        if (l->is_epoll && !now.is_unique)
+            lev_fd_refresh(l, fd, edge_triggered);
     }
     known->device = now.device;
     known->inode = now.inode;

@@ -40,12 +40,22 @@ static void lev_apply_stop(struct lev_base *l)
     }
     if (stop & LEV_STOP_EXIT)
         event_active(&l->exit_now, EV_TIMEOUT, 1);
-    if (stop & LEV_STOP_LATER) {
+    if ((stop & LEV_STOP_LATER) && l->exit_at > 0) {
         struct timeval tv;
         double left = l->exit_at - lev_clock();
         lev_to_timeval(left > 0 ? left : 0, &tv);
         event_add(&l->exit_later, &tv);
     }
+}
+
+/*
+ * Have EVLOOP_ONCE end after this pass: events that do not keep the loop alive do not count there
+ * (event.c:event_process_active_single_queue), but their callbacks have run.
+ */
+static void lev_tick(struct lev_base *l)
+{
+    if (!l->forked && (l->flags & EVLOOP_ONCE))
+        event_active(&l->tick, EV_TIMEOUT, 1);
 }
 
 static void lev_after_callback(struct lev_base *l)
@@ -113,6 +123,8 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
         lev_call_wake(l, (l->python_signals ? LEV_WHY_SIGNAL : 0) | LEV_WHY_LOG);
     if (!l->forked && LEV_RELAXED(&l->stop))
         lev_apply_stop(l);
+    if (signals || l->waits_singly)
+        lev_tick(l);
 }
 
 static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
@@ -130,14 +142,25 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
         lev_arm_soon(l);
         return;
     }
+    l->current = LEV_SOON;
     for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
         answer = lev_py_soon(l->slot);
         if (lev_delivered(l, answer))
             break;
     }
+    l->current = 0;
     if (answer != LEV_DONE && !l->forked)
         lev_arm_soon(l);
     lev_after_callback(l);
+}
+
+/* The loop_exit(after=) that the loop knew of counts no more; one that came this moment does. */
+static void lev_forget_exit(struct lev_base *l)
+{
+    lev_mutex_lock(&l->gate);
+    if (!(LEV_LOAD(&l->stop) & LEV_STOP_LATER))
+        l->exit_at = 0;
+    lev_mutex_unlock(&l->gate);
 }
 
 static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
@@ -147,7 +170,16 @@ static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     l->got |= LEV_STOP_EXIT;
+    if (!event_pending(&l->exit_later, EV_TIMEOUT, NULL))
+        lev_forget_exit(l);
     event_base_loopbreak(l->eb);
+}
+
+static void lev_on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
 }
 
 static void lev_on_limit(evutil_socket_t fd, short what, void *arg)
@@ -203,6 +235,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     int result = 0;
 
     lev_running_base = l;
+    l->flags = flags;
     l->got &= ~LEV_STOP_LATER;
     l->broken = l->interrupted;
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
@@ -221,8 +254,10 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
             event_add(&l->limit, &tv);
         }
         result = lev_watched_loop(l, flags);
-        if (limit >= 0 && !l->forked)
+        if (!l->forked) {
             event_del(&l->limit);
+            event_del(&l->tick);
+        }
     }
     lev_running_base = outer;
     return result;
@@ -233,8 +268,10 @@ static int lev_loop_end(struct lev_base *l, int keep)
 {
     if (!l->forked) {
         event_del(&l->exit_now);
-        if (!keep)
+        if (!keep) {
             event_del(&l->exit_later);
+            lev_forget_exit(l);
+        }
     }
     l->python_signals = 0;
     l->old_wakeup = -1;

@@ -16,6 +16,10 @@ typedef CRITICAL_SECTION lev_mutex;
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <unistd.h>
 typedef pthread_mutex_t lev_mutex;

@@ -7,6 +7,11 @@
  * so that the handler can walk the list at any moment.
  */
 
+static void lev_signal_count(struct lev_event *e, int count)
+{
+    e->calls = e->calls > 1000000000 - count ? 1000000000 : e->calls + count;
+}
+
 #ifndef _WIN32
 
 #ifdef NSIG
@@ -197,7 +202,7 @@ static void lev_signal_tell(struct lev_base *l, int signum, int count)
         struct lev_event *e = l->signal_events[i];
         if (e->signum != signum)
             continue;
-        e->calls = e->calls > 1000000000 - count ? 1000000000 : e->calls + count;
+        lev_signal_count(e, count);
         event_active(&e->ev, EV_SIGNAL, 1);
     }
 }

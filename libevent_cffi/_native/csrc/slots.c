@@ -15,7 +15,7 @@ struct lev_event {
     int calls;                  /* signals that came and were not told yet; free: the next free slot, or -1 */
     unsigned char form;         /* LEV_FORM_ */
     unsigned char signum;       /* 0: no signal */
-    unsigned char counted;      /* stands in fds */
+    unsigned char attached;     /* stands in fds, or among the base's signal events */
     short todo;                 /* what happened and was not delivered: it stands on the list */
 };
 
@@ -142,7 +142,7 @@ static struct lev_event *lev_slot_new(struct lev_base *l)
     l->used++;
     e->token = (++l->uses << LEV_INDEX_BITS) | (place * LEV_CHUNK + index);
     e->calls = 0;
-    e->todo = e->counted = e->signum = 0;
+    e->todo = e->attached = e->signum = 0;
     return e;
 }
 
