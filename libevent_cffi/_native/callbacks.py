@@ -233,8 +233,7 @@ def lev_py_soon(slot: int) -> int:
             return UNDELIVERED
         del queue[0]
     if queue and not loop._soon:
-        loop._soon = True
-        lib.lev_soon(loop._l)
+        loop._soon = lib.lev_soon(loop._l) == 0  # it is not in a child
     return DONE
 
 
@@ -258,7 +257,7 @@ def lev_py_prepare(timeout: float, slot: int) -> int:
     for watcher in loop._preparing:
         callback = watcher._callback
         args = watcher._args
-        if callback is None:
+        if callback is None or loop._breaking:
             continue
         try:
             callback(watcher, left, *args)
@@ -275,7 +274,7 @@ def lev_py_check(slot: int) -> int:
     for watcher in loop._checking:
         callback = watcher._callback
         args = watcher._args
-        if callback is None:
+        if callback is None or loop._breaking:
             continue
         try:
             callback(watcher, *args)

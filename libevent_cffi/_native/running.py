@@ -8,6 +8,7 @@ the package: callbacks.py reads them at every event.
 from __future__ import annotations
 
 import logging
+import os
 from _thread import get_ident
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
@@ -136,8 +137,6 @@ class Loop(Resource):
 
         Returns 1 when nothing is pending any more, else 0.  Raises what a callback raised.
         """
-        if lib.lev_exiting:
-            raise ClosedError("Python is ending: no loop can run any more")
         wake_fd = lib.lev_loop_prepare(self._l)
         if wake_fd < 0:
             self._refuse_loop(wake_fd)
@@ -153,7 +152,7 @@ class Loop(Resource):
             self._tell(failure)
             failure = KeyboardInterrupt()
         if self._closed:
-            self._finish_close()
+            failure = self._closed_inside(failure)
         if lib.lev_log_pending:
             logs.drain()
         if failure is not None:
@@ -216,8 +215,7 @@ class Loop(Resource):
         l = self._l  # noqa: E741
         while True:
             if self._queue and not self._soon:
-                self._soon = True
-                lib.lev_soon(l)
+                self._soon = lib.lev_soon(l) == 0  # it is not in a child
             result: int = lib.lev_loop(l, flags, limit)
             state = lib.lev_loop_state(l)
             if state or self._failed is not None:
@@ -310,13 +308,31 @@ class Loop(Resource):
 
     # -- ending ----------------------------------------------------------------------------------------------
 
+    def _closed_inside(self, failure: Optional[BaseException]) -> Optional[BaseException]:
+        """Finish the close() of a callback; return what dispatch() has to raise."""
+        try:
+            self._finish_close()
+        except Exception as error:
+            if failure is None:
+                return error
+            self._tell(error)
+        return failure
+
     def _finish_close(self) -> None:
         """Free the C side, now that no loop runs."""
         raise NotImplementedError
 
 
+def _after_fork() -> None:
+    """In a child: no loop goes on that was going on; C knows it, and is asked by the next call for each."""
+    for loop in callbacks.loops:
+        if loop is not None:
+            loop._breaking = True
+            loop._soon = False
+
+
 def _at_exit() -> None:
-    lib.lev_exiting = 1
+    lib.lev_begin_exit()
 
 
 def _install() -> None:
@@ -324,6 +340,8 @@ def _install() -> None:
 
     atexit.register(_at_exit)
     lib.lev_install_fork()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
 
 
 _install()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
@@ -13,7 +14,7 @@ from ..errors import CancelledError, LoopBusyError
 from ..flags import BaseFlag, Feature, LoopFlag, check_flags
 from .config import make_base
 from .inspection import Inspection
-from .shortforms import Finalizer, Posted, ShortForms
+from .shortforms import Owed, Posted, ShortForms
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -279,9 +280,13 @@ class EventBase(ShortForms, Inspection):
 
     def _forget(self) -> None:
         """Let go of what the base held, and tell those who are to be told."""
-        last: list[Posted] = [item for item in self._queue if isinstance(item, Finalizer)]
+        last: list[Posted] = []
+        while self._queue:  # one by one: two threads may come here at once
+            with contextlib.suppress(IndexError):
+                item = self._queue.popleft()
+                if isinstance(item, Owed):
+                    last.append(item)
         self._armed.clear()
-        self._queue.clear()
         self._preparing = self._checking = ()
         failures = []
         for operation in list(self._operations):

@@ -239,6 +239,8 @@ class Event(Resource):
         convert.c_int(count, "count", 1, 32767)
         token = self._token
         if token == SOON:
+            self._leave_queue()
+            self._token = SOON  # as good as active
             return
         if token < 0:
             token = self._leave_queue()
@@ -301,6 +303,8 @@ class Event(Resource):
         token = self._token
         if token == _CLOSED:
             return
+        if token == SOON and not self._base.closed:
+            token = self._leave_queue()
         if token >= 0:
             base = self._base
             result = lib.lev_event_delete(base._l, token)
@@ -336,6 +340,8 @@ class Event(Resource):
         elif token == 0:
             self._check_open()
         flags: int = lib.lev_event_pending(self._base._l, token, ffi.NULL)
+        if flags < 0:
+            self._refuse(flags, "event_pending")
         return EVENT_FLAGS[flags & 0xFF]
 
     @property
@@ -351,7 +357,9 @@ class Event(Resource):
         if self._token == SOON:
             return 0.0
         left = ffi.new("double *", -1.0)
-        lib.lev_event_pending(self._base._l, self._token, left)
+        result = lib.lev_event_pending(self._base._l, self._token, left)
+        if result < 0:
+            self._refuse(result, "event_pending")
         return None if left[0] < 0 else left[0]
 
     @property
@@ -413,8 +421,9 @@ class Event(Resource):
         """Leave the queue of call_soon(), where it may stand; ClosedError when it is closed."""
         if self._token == _CLOSED:
             self._check_open()
-        if self._base.closed:
-            raise ClosedError(f"the base was closed: {self._base!r}")
+        result = lib.lev_event_delete(self._base._l, 0)  # may this thread do that?
+        if result < 0:
+            self._refuse(result, "event_del")
         self._token = 0
         return 0
 

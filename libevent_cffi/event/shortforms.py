@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     _Ts = TypeVarTuple("_Ts")
 
-__all__ = ["Finalizer", "Posted", "ShortForms"]
+__all__ = ["Owed", "Posted", "ShortForms"]
 
 
 class Posted:
@@ -39,8 +40,8 @@ class Posted:
         self._token = SOON
 
 
-class Finalizer(Posted):
-    """What Event.finalize() queued: it runs at the latest when the base closes."""
+class Owed(Posted):
+    """What Event.finalize() or the end of an operation queued: it runs at the latest when the base closes."""
 
     __slots__ = ()
 
@@ -245,11 +246,13 @@ class ShortForms(Loop):
             result = lib.lev_post(self._l)
             if result < 0:
                 self._soon = False
+                with contextlib.suppress(ValueError):
+                    self._queue.remove(call)
                 refuse(self, result, "event_add")
 
     def _queue_finalizer(self, callback: Callable[..., object], event: Event) -> None:
-        self._post(Finalizer(callback, (event,)))
+        self._post(Owed(callback, (event,)))
 
     def _complete(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Have an operation's callback run in a later pass."""
-        self._post(Posted(callback, args))
+        self._post(Owed(callback, args))

@@ -44,7 +44,6 @@
 
 struct lev_base;                        /* opaque: the TLS module includes these declarations without the C */
 
-extern long lev_exiting;
 extern long lev_forks;
 
 struct lev_base *lev_base_new(struct event_config *config, int priorities);
@@ -52,6 +51,7 @@ int lev_base_close(struct lev_base *l);
 void lev_base_drop(struct lev_base *l);
 int lev_base_reinit(struct lev_base *l);
 void lev_install_fork(void);
+void lev_begin_exit(void);
 double lev_base_now(struct lev_base *l);
 int lev_base_update_time(struct lev_base *l);
 int lev_base_activate_fd(struct lev_base *l, int fd, int events);

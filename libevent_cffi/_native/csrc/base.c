@@ -7,19 +7,14 @@ static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
+static struct lev_base *lev_bases = NULL;
+#ifndef _WIN32
+static pthread_mutex_t lev_bases_mutex = PTHREAD_MUTEX_INITIALIZER;
+#endif
+
 /* -- entering -------------------------------------------------------------------------------------------- */
 
 static int lev_renew(struct lev_base *l);
-
-/* In a child: dead when its loop, or another thread, was in the base at the fork; else made usable. */
-static int lev_after_fork(struct lev_base *l)
-{
-    if (l->forked || l->running || LEV_LOAD(&l->owner) != LEV_ME) {
-        l->forked = 1;
-        return LEV_FORKED;
-    }
-    return lev_renew(l);
-}
 
 /* 1: entered, and lev_leave() has to let go; 0: this thread was inside already; else why not. */
 static int lev_enter(struct lev_base *l)
@@ -29,16 +24,15 @@ static int lev_enter(struct lev_base *l)
 
     if (LEV_RELAXED(&l->owner) != me) {
         if (!LEV_CAS(&l->owner, &nobody, me)) {
-            if (l->fork_count != LEV_RELAXED(&lev_forks))
-                return LEV_FORKED;      /* a thread that is not here any more had it */
-            return LEV_WRONG_THREAD;
+            /* Dead: the thread that has it is not here any more. */
+            return l->forked ? LEV_FORKED : LEV_WRONG_THREAD;
         }
         entered = 1;
     }
     if (l->closed)
         result = LEV_CLOSED;
     else if (l->fork_count != LEV_RELAXED(&lev_forks))
-        result = lev_after_fork(l);
+        result = l->forked ? LEV_FORKED : lev_renew(l);
     if (result != 0) {
         lev_leave(l, entered);
         return result;
@@ -61,14 +55,30 @@ static void lev_wake(struct lev_base *l)
         return;                         /* full: there is enough to wake up for */
 }
 
+static int lev_gate_lock(struct lev_base *l);
+
+/* Hold the gate: the base is not freed meanwhile. Or why not. */
 static int lev_gate_open(struct lev_base *l)
 {
     if (l->fork_count != LEV_RELAXED(&lev_forks)) {
         int entered = lev_enter(l);     /* makes it usable, or says why not */
-        if (entered < 0)
+        while (entered == LEV_WRONG_THREAD && l->fork_count != LEV_RELAXED(&lev_forks)) {
+            lev_yield();                /* another thread is making it usable */
+            entered = lev_enter(l);
+        }
+        if (entered >= 0)
+            lev_leave(l, entered);
+        else if (entered != LEV_WRONG_THREAD)
             return entered;
-        lev_leave(l, entered);
     }
+    return lev_gate_lock(l);
+}
+
+/* The same for a look: it changes nothing, so in a child the base may stay as the parent left it. */
+static int lev_gate_lock(struct lev_base *l)
+{
+    if (l->forked)              /* libevent's own lock may be held by a thread that is not here */
+        return LEV_FORKED;
     lev_mutex_lock(&l->gate);
     if (l->eb == NULL || l->closed) {
         lev_mutex_unlock(&l->gate);
@@ -171,19 +181,20 @@ static void lev_drop_own_events(struct lev_base *l)
 /* -- fork ------------------------------------------------------------------------------------------------ */
 
 /* event_reinit() ends the process when it gets no descriptors (event.c:event_reinit): try first. */
-static int lev_can_open_files(struct lev_base *l)
+static int lev_can_open_files(void)
 {
 #ifndef _WIN32
-    int fds[6], count = 0, enough;
+    int fds[6], count = 0, enough, saved;
 
-    while (count < 6 && (fds[count] = dup(l->wake_pair[0])) >= 0)
-        count++;
+    while (count < 6 && pipe(fds + count) == 0)
+        count += 2;
+    saved = errno;
     enough = count == 6;
     while (count > 0)
         close(fds[--count]);
+    errno = saved;
     return enough;
 #else
-    (void)l;
     return 1;
 #endif
 }
@@ -191,9 +202,8 @@ static int lev_can_open_files(struct lev_base *l)
 /* Make the base usable in this process; this thread is inside. */
 static int lev_renew(struct lev_base *l)
 {
-    if (!lev_can_open_files(l))
+    if (!lev_can_open_files())
         return LEV_ERRNO;
-    lev_mutex_init(&l->gate);
     if (event_reinit(l->eb) != 0)
         return LEV_ERRNO;
     /* The pair is the parent's too: closing our copy does not touch what it waits for. */
@@ -220,21 +230,83 @@ static int lev_base_reinit(struct lev_base *l)
 }
 
 #ifndef _WIN32
-static void lev_forked(void)
+
+/*
+ * At a fork nobody else is inside a gate, so what the child gets is whole: no lock that is never let go, no
+ * list half changed.  libevent's own lock of a base is taken under its gate or by its owner only.
+ */
+static void lev_before_fork(void)
 {
-    lev_forks++;
-    lev_signals_after_fork();
+    struct lev_base *l;
+
+    lev_mutex_lock(&lev_bases_mutex);
+    for (l = lev_bases; l != NULL; l = l->next)
+        lev_mutex_lock(&l->gate);
+    lev_mutex_lock(&lev_signals_mutex);
 }
+
+static void lev_let_go_after_fork(void)
+{
+    struct lev_base *l;
+
+    lev_mutex_unlock(&lev_signals_mutex);
+    for (l = lev_bases; l != NULL; l = l->next)
+        lev_mutex_unlock(&l->gate);
+    lev_mutex_unlock(&lev_bases_mutex);
+}
+
+/* In the child a base is dead when its loop was going on, or a thread was in it that is not here. */
+static void lev_after_fork(void)
+{
+    struct lev_base *l;
+
+    lev_forks++;
+    for (l = lev_bases; l != NULL; l = l->next)
+        if (l->running || (l->owner != 0 && l->owner != LEV_ME))
+            l->forked = 1;
+    lev_signals_after_fork();
+    lev_let_go_after_fork();
+}
+
 #endif
 
 static void lev_install_fork(void)
 {
 #ifndef _WIN32
-    pthread_atfork(NULL, NULL, lev_forked);
+    pthread_atfork(lev_before_fork, lev_let_go_after_fork, lev_after_fork);
 #endif
 }
 
 /* -- making ---------------------------------------------------------------------------------------------- */
+
+#ifndef _WIN32
+
+static void lev_base_link(struct lev_base *l)
+{
+    lev_mutex_lock(&lev_bases_mutex);
+    l->next = lev_bases;
+    if (lev_bases != NULL)
+        lev_bases->before = l;
+    lev_bases = l;
+    lev_mutex_unlock(&lev_bases_mutex);
+}
+
+static void lev_base_unlink(struct lev_base *l)
+{
+    lev_mutex_lock(&lev_bases_mutex);
+    if (l->before != NULL)
+        l->before->next = l->next;
+    else
+        lev_bases = l->next;
+    if (l->next != NULL)
+        l->next->before = l->before;
+    lev_mutex_unlock(&lev_bases_mutex);
+}
+
+#else   /* no fork() */
+static void lev_base_link(struct lev_base *l) { (void)l; }
+static void lev_base_unlink(struct lev_base *l) { (void)l; }
+#endif
 
 /* NULL with errno, or with errno 0 when libevent has no method that fits. */
 static struct lev_base *lev_base_new(struct event_config *config, int priorities)
@@ -259,6 +331,7 @@ static struct lev_base *lev_base_new(struct event_config *config, int priorities
         lev_free(l);
         return NULL;
     }
+    lev_base_link(l);
     LEV_ADD(&lev_live_objects, 1);
     l->is_epoll = strncmp(event_base_get_method(l->eb), "epoll", 5) == 0;
     l->has_changelist = l->is_epoll && strstr(event_base_get_method(l->eb), "changelist") != NULL;
@@ -330,7 +403,9 @@ static int lev_base_close(struct lev_base *l)
 {
     int entered = lev_enter(l);
 
-    if (entered == LEV_CLOSED && l->eb != NULL && !l->running)
+    if ((entered == LEV_CLOSED || entered == LEV_FORKED) && l->running && LEV_RELAXED(&l->owner) == LEV_ME)
+        entered = 0;
+    else if (entered == LEV_CLOSED && l->eb != NULL)
         entered = LEV_CAS(&l->owner, &(long){0}, LEV_ME) ? 1 : LEV_WRONG_THREAD;
     if (entered < 0)
         return entered;
@@ -361,6 +436,7 @@ static void lev_base_drop(struct lev_base *l)
             return;
         lev_tear_down(l);
     }
+    lev_base_unlink(l);
     lev_mutex_destroy(&l->gate);
     lev_free(l);
 }
@@ -400,6 +476,12 @@ static int lev_base_activate_fd(struct lev_base *l, int fd, int events)
     return 0;
 }
 
+/* From now on callbacks run on this thread only: it ends Python, and the others would hang in it. */
+static void lev_begin_exit(void)
+{
+    LEV_STORE(&lev_exiting, LEV_ME);
+}
+
 /* The pending events as libevent prints them; lev_free() the text. NULL with errno when there is no memory. */
 static char *lev_base_dump(struct lev_base *l)
 {
@@ -409,10 +491,10 @@ static char *lev_base_dump(struct lev_base *l)
 
     if (file == NULL)
         return NULL;
-    lev_mutex_lock(&l->gate);
-    if (l->eb != NULL)
+    if (lev_gate_lock(l) == 0) {
         event_base_dump_events(l->eb, file);
-    lev_mutex_unlock(&l->gate);
+        lev_mutex_unlock(&l->gate);
+    }
     size = ftell(file);
     rewind(file);
     if (size >= 0 && (text = lev_malloc((size_t)size + 1)) != NULL)
@@ -435,20 +517,22 @@ static int64_t lev_base_current(struct lev_base *l)
 
 static int lev_base_count(struct lev_base *l, unsigned flags)
 {
-    int result;
+    int result = lev_gate_lock(l);
 
-    lev_mutex_lock(&l->gate);
-    result = l->eb != NULL && !l->closed ? event_base_get_num_events(l->eb, flags) : LEV_CLOSED;
+    if (result != 0)
+        return result;
+    result = event_base_get_num_events(l->eb, flags);
     lev_mutex_unlock(&l->gate);
     return result;
 }
 
 static int lev_base_max_count(struct lev_base *l, unsigned flags, int clear)
 {
-    int result;
+    int result = lev_gate_lock(l);
 
-    lev_mutex_lock(&l->gate);
-    result = l->eb != NULL && !l->closed ? event_base_get_max_events(l->eb, flags, clear) : LEV_CLOSED;
+    if (result != 0)
+        return result;
+    result = event_base_get_max_events(l->eb, flags, clear);
     lev_mutex_unlock(&l->gate);
     return result;
 }
@@ -458,8 +542,9 @@ static int lev_base_is_pending(struct lev_base *l)
 {
     int result;
 
-    lev_mutex_lock(&l->gate);
-    result = l->eb != NULL && !l->closed && (l->todo_count > 0 || event_base_get_num_events(l->eb,
+    if (lev_gate_lock(l) != 0)
+        return 0;
+    result = (l->todo_count > 0 || event_base_get_num_events(l->eb,
         EVENT_BASE_COUNT_ACTIVE | EVENT_BASE_COUNT_VIRTUAL | EVENT_BASE_COUNT_ADDED) > 0);
     lev_mutex_unlock(&l->gate);
     return result;

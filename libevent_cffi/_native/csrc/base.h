@@ -53,6 +53,7 @@ struct lev_fd {                 /* what is known of a descriptor that events wat
 };
 
 struct lev_base {
+    struct lev_base *next, *before;     /* all of them, under lev_bases_mutex: for fork() */
     struct event_base *eb;      /* NULL when closed */
     lev_mutex gate;
     long owner;                 /* LEV_ME of the thread inside, or 0 */
@@ -112,8 +113,9 @@ struct lev_base {
 
 /* The base whose loop runs on this thread. */
 static LEV_THREAD_LOCAL struct lev_base *lev_running_base = NULL;
-/* Python is about to end: no callback may run any more. */
+/* LEV_ME of the thread that is ending Python, or 0: on no other one may a callback run any more. */
 static long lev_exiting = 0;
+#define LEV_NO_PYTHON() (LEV_RELAXED(&lev_exiting) != 0 && LEV_RELAXED(&lev_exiting) != LEV_ME)
 /* How often this process is a child. */
 static long lev_forks = 0;
 

@@ -224,18 +224,18 @@ static double lev_remaining(struct lev_base *l, struct lev_event *e)
 }
 
 /*
- * What the event is pending or active for, as bits; 0 when it is neither.  Any thread may ask: the gate keeps
- * the slot's memory, and libevent's own lock the event.
+ * What the event is pending or active for, as bits; 0 when it is neither; or LEV_CLOSED, LEV_FORKED.  Any
+ * thread may ask: the gate keeps the slot's memory, and libevent's own lock the event.
  */
 static int lev_event_pending(struct lev_base *l, int64_t token, double *remaining)
 {
     struct lev_event *e;
     int result = 0;
 
-    if (token <= 0)
-        return 0;
-    lev_mutex_lock(&l->gate);
-    e = l->eb != NULL && !l->closed ? lev_slot(l, token) : NULL;
+    result = lev_gate_lock(l);
+    if (result != 0)
+        return result;
+    e = lev_slot(l, token);
     if (e != NULL) {
         short all = EV_TIMEOUT | EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL;
         result = event_pending(&e->ev, all, NULL) | e->todo;
@@ -340,6 +340,12 @@ static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
     e->todo |= (short)what;
 }
 
+/* Is the loop to end after the callback that has just run? */
+static int lev_is_leaving(struct lev_base *l)
+{
+    return l->broken || (l->got & LEV_STOP_BREAK) || (LEV_RELAXED(&l->stop) & LEV_STOP_BREAK);
+}
+
 /*
  * Signals are counted here and told one by one, so that one that stops the loop does not drop the rest.  What
  * else happened, such as a timeout, is told with the first.
@@ -352,7 +358,7 @@ static void lev_deliver_signal(struct lev_base *l, struct lev_event *e, int what
     while (e != NULL && (e->calls > 0 || what != 0)) {
         int is_signal = e->calls > 0, is_last = !lev_is_in_c(e) && e->calls <= 1;
         int answer;
-        if (l->broken) {
+        if (lev_is_leaving(l)) {
             lev_remember(l, e, what | (is_signal ? EV_SIGNAL : 0));
             return;
         }
@@ -420,14 +426,15 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     int is_background = e->ev.ev_evcallback.evcb_flags & EVLIST_INTERNAL;
 
     (void)fd;
-    if (l == NULL || l->silent || lev_exiting)
+    if (l == NULL || l->silent || LEV_NO_PYTHON())
         return;
-    if (l->check_due)
+    if (l->check_due) {
         lev_run_check(l);
-    if (e->token != token || l->forked)         /* the check watchers deleted it */
-        return;
+        if (l->forked || lev_slot(l, token) == NULL)    /* they deleted it: its memory may be gone */
+            return;
+    }
     what = (short)lev_complete(e, what);
-    if (l->broken)
+    if (l->broken || (l->got & LEV_STOP_BREAK))
         lev_remember(l, e, what);
     else
         lev_deliver(l, e, what);
@@ -441,10 +448,10 @@ static void lev_deliver_todo(struct lev_base *l)
 {
     int i, count = l->todo_count;
 
-    for (i = 0; i < count && !l->broken; i++) {
+    for (i = 0; i < count && !lev_is_leaving(l); i++) {
         struct lev_event *e = lev_slot(l, l->todo[i]);
         short what;
-        if (e == NULL)
+        if (e == NULL || !e->todo)
             continue;
         what = e->todo;
         e->todo = 0;

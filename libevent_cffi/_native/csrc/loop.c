@@ -18,7 +18,7 @@ static int lev_delivered(struct lev_base *l, int answer)
         l->broken = 1;
         event_base_loopbreak(l->eb);
     }
-    return answer != LEV_UNDELIVERED || lev_exiting;
+    return answer != LEV_UNDELIVERED || LEV_NO_PYTHON();
 }
 
 static void lev_arm_soon(struct lev_base *l)
@@ -44,7 +44,8 @@ static void lev_apply_stop(struct lev_base *l)
         struct timeval tv;
         double left = l->exit_at - lev_clock();
         lev_to_timeval(left > 0 ? left : 0, &tv);
-        event_add(&l->exit_later, &tv);
+        if (event_add(&l->exit_later, &tv) != 0)        /* no memory: better early than never */
+            event_active(&l->exit_later, EV_TIMEOUT, 1);
     }
 }
 
@@ -111,7 +112,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (l->silent || lev_exiting || lev_running_base != l)
+    if (l->silent || lev_running_base != l || LEV_NO_PYTHON())
         return;
     if (l->check_due)
         lev_run_check(l);
@@ -134,11 +135,11 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (l->silent || lev_exiting || lev_running_base != l)
+    if (l->silent || lev_running_base != l || LEV_NO_PYTHON())
         return;
     if (l->check_due)
         lev_run_check(l);
-    if (l->broken) {
+    if (l->broken || (l->got & LEV_STOP_BREAK)) {
         lev_arm_soon(l);
         return;
     }
@@ -234,6 +235,10 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     struct timeval tv;
     int result = 0;
 
+    if (l->forked || l->fork_count != LEV_RELAXED(&lev_forks)) {
+        l->forked = l->broken = 1;      /* between two lev_loop() */
+        return 0;
+    }
     lev_running_base = l;
     l->flags = flags;
     l->got &= ~LEV_STOP_LATER;
@@ -249,11 +254,9 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         flags |= EVLOOP_NONBLOCK * !!(flags & EVLOOP_ONCE);
     }
     if (!l->broken && !(l->got & LEV_STOP_BREAK)) {
-        if (limit >= 0) {
+        if (limit >= 0)
             lev_to_timeval(limit, &tv);
-            event_add(&l->limit, &tv);
-        }
-        result = lev_watched_loop(l, flags);
+        result = limit >= 0 && event_add(&l->limit, &tv) != 0 ? LEV_ERRNO : lev_watched_loop(l, flags);
         if (!l->forked) {
             event_del(&l->limit);
             event_del(&l->tick);

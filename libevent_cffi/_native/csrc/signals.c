@@ -229,14 +229,13 @@ static void lev_signals_after_fork(void)
     struct lev_signals *s;
     int signum;
 
-    pthread_mutex_init(&lev_signals_mutex, NULL);
     lev_signals_busy = 0;
     for (s = lev_signals_all; s != NULL; s = s->next) {
         if (s->pid == 0)
             continue;
         s->wake_fd = -1;
         memset(s->came, 0, sizeof(s->came));
-        if (!s->base->running) {
+        if (!s->base->forked) {
             s->pid = (long)getpid();
             continue;
         }

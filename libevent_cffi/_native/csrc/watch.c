@@ -12,7 +12,7 @@ static void lev_call_watchers(struct lev_base *l, int is_prepare, double timeout
 {
     int attempt, answer = LEV_UNDELIVERED;
 
-    if (l->silent || lev_exiting || l->broken)
+    if (l->silent || l->broken || LEV_NO_PYTHON())
         return;
     for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
         answer = is_prepare ? lev_py_prepare(timeout, l->slot) : lev_py_check(l->slot);
