@@ -269,7 +269,7 @@ class EventBase(ShortForms, Inspection):
         if result == lib.LEV_WRONG_THREAD:
             raise LoopBusyError("another thread is using the base or dispatching it: loop_break() stops it")
         self._closed = True
-        if result == lib.LEV_RUNNING:
+        if self._running:
             self._breaking = True
             return
         self._forget()

@@ -512,7 +512,7 @@ static struct event_base *lev_base_pointer(struct lev_base *l)
 
 static int64_t lev_base_current(struct lev_base *l)
 {
-    return lev_running_base == l ? l->current : 0;
+    return LEV_RELAXED(&l->owner) == LEV_ME ? l->current : 0;
 }
 
 static int lev_base_count(struct lev_base *l, unsigned flags)
