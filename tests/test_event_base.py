@@ -293,9 +293,7 @@ def test_poll_returns_at_once_when_nothing_is_pending(base: EventBase) -> None:
 
 
 def test_poll_returns_after_what_does_not_keep_the_loop_alive(base: EventBase, pair: Pair) -> None:
-    """
-    libevent's EVLOOP_ONCE goes on waiting after such callbacks (event.c:event_process_active_single_queue).
-    """
+    """EVLOOP_ONCE goes on waiting after such callbacks (event.c:event_process_active_single_queue)."""
     told: list[int] = []
     base.on_readable(pair[0], told.append, 0)
     base.call_later(0.01, told.append, 1, keepalive=False)
