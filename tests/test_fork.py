@@ -345,9 +345,14 @@ def test_a_fork_inside_a_callback(
     for _ in range(5):
         base.call_soon(told.append, "soon")
         Event(base, None, EventFlag(0), lambda *_: told.append("active")).activate()
-    timer = base.call_later(0.02, told.append, "timer")
-    base.call_later(0.04, base.loop_break)
-    Event(base, right, READ, lambda *_: told.append("read")).add()
+    timer = base.call_later(60, nothing)
+
+    def read(*_: object) -> None:
+        told.append("read")
+        base.call_later(0.005, told.append, "timer")
+        base.call_later(0.01, base.loop_break)
+
+    Event(base, right, READ, read).add()
     base.call_later(0.01, left.send, b"x")
     before = len(told)
     try:

@@ -213,6 +213,8 @@ class Loop(Resource):
     def _loop(self, flags: int, limit: float) -> tuple[int, Optional[BaseException]]:
         """Run until the loop ends or a failure has to be raised, which is returned."""
         l = self._l  # noqa: E741
+        # First, so that a call posted in between is seen here or has C told of it by who posted it.
+        self._soon = False
         while True:
             if self._queue and not self._soon:
                 self._soon = lib.lev_soon(l) == 0  # it is not in a child
@@ -228,6 +230,7 @@ class Loop(Resource):
                         flags |= lib.EVLOOP_NONBLOCK
                     continue
             if result == 1 and self._queue and not lib.lev_base_got(l):
+                self._soon = False
                 continue  # another thread posted a call while the loop was ending
             if result < 0:
                 return result, check.socket_error("event_base_loop")

@@ -59,10 +59,11 @@ class Inspection(Loop):
 
         Wraps: event_get_supported_methods() <event2/event.h>; libevent >= 2.0.
         """
-        names = lib.event_get_supported_methods()
         found: list[str] = []
-        while names[len(found)] != ffi.NULL:
-            found.append(ffi.string(names[len(found)]).decode("ascii"))
+        name = check.check_pointer(lib.lev_supported_method(0), "event_get_supported_methods")
+        while name:
+            found.append(ffi.string(name).decode("ascii"))
+            name = lib.lev_supported_method(len(found))
         return found
 
     @property

@@ -68,12 +68,16 @@ class ShortForms(Loop):
         if priority is not None:
             return Timer(self._itself, callback, *args, priority=priority).add(0.0)
         timer = Timer._make(self, callback, args, SOON)
-        if not self._soon:
-            self._checked(lib.lev_soon(self._l), "event_add")
-            self._soon = True
-        elif self._thread != get_ident() or self._closed:  # C, which would refuse, knows of the queue already
-            self._checked(lib.lev_soon(self._l), "event_add")
+        if self._soon and self._thread == get_ident() and not self._closed:
+            self._queue.append(timer)  # C knows of the queue already
+            return timer
+        self._checked(lib.lev_soon(self._l), "event_add")
         self._queue.append(timer)
+        if self._running:
+            if self._thread == get_ident():
+                self._soon = True
+            else:  # it began to dispatch in between
+                lib.lev_post(self._l)
         return timer
 
     def call_soon_threadsafe(self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]) -> None:

@@ -52,6 +52,7 @@ void lev_base_drop(struct lev_base *l);
 int lev_base_reinit(struct lev_base *l);
 void lev_install_fork(void);
 void lev_begin_exit(void);
+const char *lev_supported_method(int index);
 double lev_base_now(struct lev_base *l);
 int lev_base_update_time(struct lev_base *l);
 int lev_base_activate_fd(struct lev_base *l, int fd, int events);

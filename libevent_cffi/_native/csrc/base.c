@@ -10,6 +10,11 @@ static void lev_event_free(struct lev_base *l, struct lev_event *e);
 static struct lev_base *lev_bases = NULL;
 #ifndef _WIN32
 static pthread_mutex_t lev_bases_mutex = PTHREAD_MUTEX_INITIALIZER;
+#define lev_bases_lock() pthread_mutex_lock(&lev_bases_mutex)
+#define lev_bases_unlock() pthread_mutex_unlock(&lev_bases_mutex)
+#else
+#define lev_bases_lock()
+#define lev_bases_unlock()
 #endif
 
 /* -- entering -------------------------------------------------------------------------------------------- */
@@ -239,7 +244,7 @@ static void lev_before_fork(void)
 {
     struct lev_base *l;
 
-    lev_mutex_lock(&lev_bases_mutex);
+    lev_bases_lock();
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_lock(&l->gate);
     lev_mutex_lock(&lev_signals_mutex);
@@ -252,7 +257,7 @@ static void lev_let_go_after_fork(void)
     lev_mutex_unlock(&lev_signals_mutex);
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_unlock(&l->gate);
-    lev_mutex_unlock(&lev_bases_mutex);
+    lev_bases_unlock();
 }
 
 /* In the child a base is dead when its loop was going on, or a thread was in it that is not here. */
@@ -283,24 +288,24 @@ static void lev_install_fork(void)
 
 static void lev_base_link(struct lev_base *l)
 {
-    lev_mutex_lock(&lev_bases_mutex);
+    lev_bases_lock();
     l->next = lev_bases;
     if (lev_bases != NULL)
         lev_bases->before = l;
     lev_bases = l;
-    lev_mutex_unlock(&lev_bases_mutex);
+    lev_bases_unlock();
 }
 
 static void lev_base_unlink(struct lev_base *l)
 {
-    lev_mutex_lock(&lev_bases_mutex);
+    lev_bases_lock();
     if (l->before != NULL)
         l->before->next = l->next;
     else
         lev_bases = l->next;
     if (l->next != NULL)
         l->next->before = l->before;
-    lev_mutex_unlock(&lev_bases_mutex);
+    lev_bases_unlock();
 }
 
 #else   /* no fork() */
@@ -474,6 +479,27 @@ static int lev_base_activate_fd(struct lev_base *l, int fd, int events)
     event_base_active_by_fd(l->eb, fd, (short)events);
     lev_leave(l, entered);
     return 0;
+}
+
+#define LEV_MOST_METHODS 16
+
+/*
+ * The name of a method, best first; NULL after the last one, and with errno when there is no memory.  libevent
+ * makes its list anew at each call and frees the one before, which another thread may be reading.
+ */
+static const char *lev_supported_method(int index)
+{
+    static const char *names[LEV_MOST_METHODS + 1];
+    const char **list;
+    int i;
+
+    errno = 0;
+    lev_bases_lock();
+    list = names[0] == NULL ? event_get_supported_methods() : NULL;
+    for (i = 0; list != NULL && list[i] != NULL && i < LEV_MOST_METHODS; i++)
+        names[i] = list[i];
+    lev_bases_unlock();
+    return names[index];
 }
 
 /* From now on callbacks run on this thread only: it ends Python, and the others would hang in it. */
