@@ -14,6 +14,7 @@ from ..errors import CancelledError, LoopBusyError
 from ..flags import BaseFlag, Feature, LoopFlag, check_flags
 from .config import make_base
 from .inspection import Inspection
+from .operation import Operation
 from .shortforms import Owed, Posted, ShortForms
 from .timers import Timer
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
     from .events import Event
-    from .operation import Operation
 
 __all__ = ["ErrorHandler", "EventBase"]
 
@@ -166,6 +166,8 @@ class EventBase(ShortForms, Inspection):
 
         Wraps: event_base_loop() <event2/event.h>; libevent >= 1.4.
         """
+        if not isinstance(operation, Operation):
+            raise TypeError(f"operation must be an Operation, not {operation!r}")
         if operation.base is not self:
             raise ValueError(f"{operation!r} belongs to another base")
         clock = _Deadline(timeout)

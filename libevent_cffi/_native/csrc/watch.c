@@ -195,17 +195,18 @@ static int lev_watched_wait(struct lev_base *l, int flags, int *was_idle)
 
 static int lev_watched_loop(struct lev_base *l, int flags)
 {
-    int result, was_idle = 0;
+    int result, goes_on, was_idle = 0;
 
     do {
         l->restart = 0;
-        if (l->watching)
+        if (l->watching) {
             result = lev_watched_wait(l, flags, &was_idle);
-        else
+            goes_on = !(was_idle && (flags & EVLOOP_NONBLOCK));
+        } else {
             result = event_base_loop(l->eb, flags);
-        if (l->broken || l->got || (flags & EVLOOP_ONCE) || (was_idle && (flags & EVLOOP_NONBLOCK)))
-            break;
-    } while (result == 0 && (l->watching || l->restart));
+            goes_on = l->restart;
+        }
+    } while (result == 0 && goes_on && !l->broken && !l->got && !(flags & EVLOOP_ONCE));
     l->check_due = 0;
     return result;
 }
