@@ -7,6 +7,7 @@ threads, ten seconds of close() against everything.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -447,6 +448,8 @@ def test_many_bases_on_many_threads(method: Any) -> None:
 
     with elsewhere(work, 6):
         pass
+    gc.collect()
+    gc.collect()
     assert util.memory_counters().blocks <= before + 1
 
 

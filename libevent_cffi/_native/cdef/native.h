@@ -17,6 +17,7 @@ long lev_memory_blocks(void);
 long lev_memory_bytes(void);
 long lev_memory_peak(void);
 void lev_memory_fail_after(long n);
+extern long lev_failing_in;            /* how many allocations from then; 0: it has failed */
 
 #define LEV_LOG_TEXT ...
 #define LEV_LOG_SLOTS ...

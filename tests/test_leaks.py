@@ -1,0 +1,384 @@
+"""Nothing that is done over and over leaves memory or descriptors behind, also when an allocation fails."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import output_of
+
+from libevent_cffi import PERSIST, READ, Event, EventBase, Signal, Timer, util
+from libevent_cffi._native import lib
+from libevent_cffi.errors import ClosedError, LibeventError, LoopBusyError
+from libevent_cffi.event import Operation
+from libevent_cffi.flags import EventFlag
+from libevent_cffi.watch import CheckWatcher, PrepareWatcher
+
+
+def nothing(*_: object) -> None:
+    """Be a callback."""
+
+
+def collect() -> None:
+    """Collect what is garbage."""
+    gc.collect()
+    gc.collect()
+
+
+def descriptors() -> int:
+    """How many descriptors this process has."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+@pytest.fixture(autouse=True)
+def _no_fault_is_left() -> Iterator[None]:
+    yield
+    lib.lev_memory_fail_after(-1)
+
+
+def fail(*_: object) -> None:
+    """Raise."""
+    raise LookupError
+
+
+def raise_inside(base: EventBase, callback: Callable[..., object]) -> None:
+    """Dispatch a callback that raises."""
+    base.call_soon(callback)
+    try:
+        base.dispatch()
+    except LookupError:
+        pass
+
+
+def close_inside(base: EventBase) -> None:
+    """Close a base in its own callback, with others pending."""
+    with EventBase() as other:
+        other.every(0, nothing)
+        other.call_soon(other.close)
+        other.dispatch()
+
+
+def nested(base: EventBase) -> None:
+    """Dispatch a base within another."""
+    with EventBase() as other:
+        other.call_soon(nothing)
+        base.call_soon(other.dispatch)
+        base.dispatch()
+
+
+def refused(base: EventBase) -> None:
+    """Ask for what cannot be had."""
+    for call in (
+        lambda: base.on_readable(10_000, nothing),
+        lambda: base.call_later(-1, nothing),
+        lambda: EventBase(avoid_methods=EventBase.supported_methods()),
+        lambda: EventBase(priorities=0),
+        lambda: Signal(base, 1000, nothing),
+        lambda: Timer(base, nothing).add(),
+        lambda: base.on_readable(os.devnull and 0, "no callable"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises((ValueError, TypeError, OSError)):
+            call()
+
+
+def with_pair(work: Callable[[EventBase, socket.socket, socket.socket], object]) -> Callable[[EventBase], None]:
+    """Give *work* two connected sockets."""
+
+    def run(base: EventBase) -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            work(base, left, right)
+
+    return run
+
+
+def read_once(base: EventBase, left: socket.socket, right: socket.socket) -> None:
+    """A descriptor event that happens."""
+    right.send(b"x")
+    Event(base, left, READ, nothing).add(1.0)
+    base.dispatch()
+
+
+def read_many(base: EventBase, left: socket.socket, right: socket.socket) -> None:
+    """A persistent one, that closes itself."""
+    right.send(b"x")
+    event = Event(base, left, READ | PERSIST, lambda *_: event.close())
+    event.add()
+    base.dispatch()
+
+
+OPERATIONS: dict[str, Callable[[EventBase], object]] = {
+    "make and close a base": lambda base: EventBase().close(),
+    "make and drop a base": lambda base: EventBase().call_soon(nothing) and None,
+    "a base with priorities": lambda base: EventBase(priorities=10).close(),
+    "close inside": close_inside,
+    "nested": nested,
+    "timer": lambda base: (base.call_later(0, nothing), base.dispatch()),
+    "timer closed": lambda base: base.call_later(1, nothing).close(),
+    "interval": lambda base: (base.every(0, base.loop_break), base.dispatch(), base.events()[0].close()),
+    "call_soon": lambda base: (base.call_soon(nothing), base.dispatch()),
+    "call_soon_threadsafe": lambda base: (base.call_soon_threadsafe(nothing), base.dispatch()),
+    "user event": lambda base: (Event(base, None, EventFlag(0), nothing).activate(), base.dispatch()),
+    "read once": with_pair(read_once),
+    "read many": with_pair(read_many),
+    "once": lambda base: (base.once(None, EventFlag(0), nothing, timeout=0), base.dispatch()),
+    "signal": lambda base: base.on_signal(signal.SIGUSR1, nothing).close(),
+    "signal that comes": lambda base: (
+        base.on_signal(signal.SIGUSR1, base.loop_break),
+        signal.raise_signal(signal.SIGUSR1),
+        base.dispatch(),
+        base.events()[0].close(),
+    ),
+    "prepare watcher": lambda base: PrepareWatcher(base, nothing).close(),
+    "check watcher": lambda base: CheckWatcher(base, nothing).close(),
+    "watched loop": lambda base: (CheckWatcher(base, lambda it: it.close()), base.call_soon(nothing), base.dispatch()),
+    "common timeout": lambda base: base.call_later(base.common_timeout(5.0), nothing).close(),
+    "finalizer": lambda base: (Event(base, None, PERSIST, nothing).finalize(nothing), base.dispatch()),
+    "raising": lambda base: raise_inside(base, fail),
+    "loop_exit": lambda base: (base.loop_exit(), base.dispatch()),
+    "loop_exit after": lambda base: (base.loop_exit(after=0.0001), base.dispatch()),
+    "dump": lambda base: base.dump(),
+    "looking": lambda base: (base.statistics(), base.events(), base.count(), base.method, repr(base)),
+    "operation": lambda base: (Operation._start(base, nothing, ()).cancel(), base.dispatch()),
+    "refused": refused,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_done_again_and_again_leaves_nothing(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """After a hundred more times C holds as many blocks, bytes and descriptors as after the first twenty."""
+    with EventBase() as base:
+        counts = []
+        for rounds in (20, 100):
+            for _ in range(rounds):
+                OPERATIONS[name](base)
+            caplog.clear()
+            collect()
+            counts.append((*util.memory_counters()[:2], descriptors()))
+        assert counts[0] == counts[1]
+        assert base.statistics().pending == 0
+        assert lib.lev_base_used(base._l) == 0
+
+
+def test_a_leak_would_be_found() -> None:
+    """The same measure sees one timer that is left on each round, and one descriptor."""
+    with EventBase() as base:
+        before = util.memory_counters()
+        for _ in range(100):
+            base.call_later(50, nothing)
+        assert util.memory_counters().blocks > before.blocks
+        assert util.memory_counters().bytes > before.bytes
+    count = descriptors()
+    base = EventBase()
+    if count:
+        assert descriptors() > count
+    base.close()
+    assert descriptors() == count
+
+
+# -- every allocation fails once -----------------------------------------------------------------------------
+
+
+def add_event(base: EventBase) -> None:
+    """A descriptor event beside others."""
+    left, right = socket.socketpair()
+    with left, right:
+        event = Event(base, left, READ | PERSIST, nothing)
+        try:
+            event.add(5.0)
+            base.poll()
+        finally:
+            event.close()
+
+
+def add_timers(base: EventBase) -> None:
+    """So many timers that the heap and the chunks grow."""
+    timers: list[Timer] = []
+    try:
+        for _ in range(200):
+            timers.append(base.call_later(50, nothing))
+    finally:
+        for timer in timers:
+            timer.close()
+
+
+def add_signals(base: EventBase) -> None:
+    """So many signal events that their list grows, and they happen."""
+    events: list[Signal] = []
+    try:
+        for _ in range(20):
+            events.append(base.on_signal(signal.SIGUSR1, nothing))
+        signal.raise_signal(signal.SIGUSR1)
+        base.poll()
+    finally:
+        for event in events:
+            event.close()
+
+
+def add_watchers(base: EventBase) -> None:
+    """A watcher of each kind, and a pass."""
+    kinds = (PrepareWatcher, CheckWatcher)
+    watchers: list[Any] = []
+    try:
+        for kind in kinds:
+            watchers.append(kind(base, nothing))
+        base.call_soon(nothing)
+        base.poll()
+    finally:
+        for watcher in watchers:
+            watcher.close()
+
+
+def add_common_timeouts(base: EventBase) -> None:
+    """Twenty common timeouts with a timer on each."""
+    timers: list[Timer] = []
+    try:
+        for number in range(20):
+            timers.append(base.call_later(base.common_timeout(10.0 + number), nothing))
+    finally:
+        for timer in timers:
+            timer.close()
+
+
+def call(base: EventBase) -> None:
+    """A queued call, which has to run once."""
+    told: list[int] = []
+    base.call_soon(told.append, 1)
+    base.call_soon_threadsafe(told.append, 2)
+    base.dispatch()
+    assert told == [1, 2]
+
+
+def many_undelivered(base: EventBase) -> None:
+    """A raising callback with fifty events behind it, which are put aside and told later."""
+    told: list[int] = []
+    first = Event(base, None, EventFlag(0), fail)
+    first.activate()
+    for number in range(50):
+        Event(base, None, EventFlag(0), lambda *_: told.append(1)).activate()
+    try:
+        base.dispatch()
+    except LookupError:
+        base.dispatch()
+    assert len(told) == 50
+
+
+def wait_a_little(base: EventBase) -> None:
+    """A pass with a limit, and loop_exit() with a delay."""
+    base.poll(0.0001)
+    base.loop_exit(after=0.0001)
+    base.dispatch(exit_on_empty=False)
+
+
+FAILING: dict[str, Callable[[EventBase], object]] = {
+    "EventBase()": lambda base: EventBase(priorities=3).close(),
+    "everything at once": lambda base: add_everything(),
+    "Event.add": add_event,
+    "Timer.add": add_timers,
+    "Signal.add": add_signals,
+    "watchers": add_watchers,
+    "common_timeout": add_common_timeouts,
+    "call_soon": call,
+    "put aside": many_undelivered,
+    "dispatch": wait_a_little,
+    "dump": lambda base: base.dump(),
+    "activate": lambda base: (Event(base, None, EventFlag(0), nothing).activate(), base.dispatch()),
+}
+
+
+def add_everything() -> None:
+    """The first of each on a new base."""
+    with EventBase() as base:
+        for work in (add_event, add_timers, add_signals, add_watchers, add_common_timeouts, call, many_undelivered):
+            work(base)
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["on a new base", "on a used base"])
+@pytest.mark.parametrize("name", FAILING)
+def test_every_single_allocation_may_fail(name: str, fresh: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Whichever allocation fails: MemoryError or OSError or no harm, nothing is left behind, and the next try works.
+    """
+    caplog.set_level(logging.CRITICAL, "libevent")
+    failures = 0
+    collect()
+    before = util.memory_counters().blocks, descriptors()
+    for number in range(1, 2000):
+        base = EventBase()
+        if not fresh:
+            FAILING[name](base)
+        lib.lev_memory_fail_after(number)
+        try:
+            FAILING[name](base)
+        except (MemoryError, OSError) as error:
+            assert not isinstance(error, LibeventError), error
+        failures += lib.lev_failing_in == 0
+        not_reached = lib.lev_failing_in > 0
+        lib.lev_memory_fail_after(-1)
+        for event in base.events():
+            event.close()
+        FAILING[name](base)
+        base.close()
+        del base
+        if number % 20 == 0 or not_reached:
+            collect()
+            assert (util.memory_counters().blocks, descriptors()) == before, number
+        if not_reached:
+            break
+    else:
+        raise AssertionError("the allocations have no end")
+    assert failures == number - 1
+    assert failures > 0 or not fresh or name in ("activate", "dispatch")
+
+
+def test_after_global_shutdown_nothing_is_left() -> None:
+    """util.global_shutdown() frees what libevent keeps for the process: not a block remains.
+
+    But for the list of supported_methods(), which libevent never frees (event.c:event_get_supported_methods).
+    """
+    told = output_of(
+        """
+import gc, signal
+from libevent_cffi import Event, EventBase, util
+from libevent_cffi.errors import ClosedError, LoopBusyError
+for _ in range(3):
+    with EventBase(priorities=3) as base:
+        for number in range(200):
+            base.call_later(0.0, int)
+        base.on_signal(signal.SIGUSR1, base.loop_break)
+        signal.raise_signal(signal.SIGUSR1)
+        base.call_soon(int)
+        base.dispatch()
+        try:
+            util.global_shutdown()
+        except LoopBusyError:
+            print("busy")
+del base
+gc.collect(); gc.collect()
+util.global_shutdown()
+util.global_shutdown()
+print(util.memory_counters()[:2])
+try:
+    EventBase()
+except ClosedError:
+    print("shut down")
+"""
+    )
+    assert told == "busy\nbusy\nbusy\n(0, 0)\nshut down\n"
+
+
+def test_a_base_dropped_after_the_shutdown_is_refused_not_freed_twice() -> None:
+    """What is still open keeps global_shutdown() away, and dropping it makes way."""
+    with EventBase() as base:
+        with pytest.raises(LoopBusyError):
+            util.global_shutdown()
+        base.call_soon(nothing)
+        base.dispatch()
+    with pytest.raises(ClosedError):
+        base.dispatch()
