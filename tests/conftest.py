@@ -62,6 +62,8 @@ def _tables_are_made() -> None:
     with EventBase() as made:
         made.call_later(0, int)
         made.dispatch()
+    if hasattr(gc, "freeze"):
+        gc.freeze()  # what is there already would be looked through in every collection
 
 
 @pytest.fixture

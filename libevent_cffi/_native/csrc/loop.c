@@ -25,6 +25,9 @@ static void lev_arm_soon(struct lev_base *l)
 {
     struct timeval now = {0, 0};
 
+    /* One that waits already is not to come later than what is due after it. */
+    if (l->soon.ev_evcallback.evcb_flags & (EVLIST_TIMEOUT | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER))
+        return;
     if (event_add(&l->soon, &now) != 0)
         event_active(&l->soon, EV_TIMEOUT, 1);
 }
