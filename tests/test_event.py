@@ -514,8 +514,8 @@ def test_a_persistent_signal_times_out_again_and_again(base: EventBase, run: Run
         if len(told) == 3:
             event.close()
 
-    event = Event(base, signal.SIGUSR1, SIGNAL | PERSIST, happened).add(0.01)
-    base.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    event = Event(base, signal.SIGUSR1, SIGNAL | PERSIST, happened).add(0.2)
+    os.kill(os.getpid(), signal.SIGUSR1)
     run(base)
     assert told == [SIGNAL, TIMEOUT, TIMEOUT]
 
