@@ -185,21 +185,29 @@ static void lev_drop_own_events(struct lev_base *l)
 
 /* -- fork ------------------------------------------------------------------------------------------------ */
 
-/* event_reinit() ends the process when it gets no descriptors (event.c:event_reinit): try first. */
-static int lev_can_open_files(void)
+/*
+ * libevent ends the process when it gets no descriptors for its signals or in a child (signal.c:evsig_init_,
+ * event.c:event_reinit): try first.  *highest is the highest number that there was.
+ */
+static int lev_can_open_files(int *highest)
 {
 #ifndef _WIN32
-    int fds[6], count = 0, enough, saved;
+    int fds[6], i, count = 0, enough, saved;
 
+    *highest = 0;
     while (count < 6 && pipe(fds + count) == 0)
         count += 2;
     saved = errno;
     enough = count == 6;
-    while (count > 0)
-        close(fds[--count]);
+    for (i = 0; i < count; i++) {
+        close(fds[i]);
+        if (fds[i] > *highest)
+            *highest = fds[i];
+    }
     errno = saved;
     return enough;
 #else
+    *highest = 0;
     return 1;
 #endif
 }
@@ -207,7 +215,9 @@ static int lev_can_open_files(void)
 /* Make the base usable in this process; this thread is inside. */
 static int lev_renew(struct lev_base *l)
 {
-    if (!lev_can_open_files())
+    int highest;
+
+    if (!lev_can_open_files(&highest))
         return LEV_ERRNO;
     if (event_reinit(l->eb) != 0)
         return LEV_ERRNO;
@@ -316,13 +326,19 @@ static void lev_base_unlink(struct lev_base *l) { (void)l; }
 /* NULL with errno, or with errno 0 when libevent has no method that fits. */
 static struct lev_base *lev_base_new(struct event_config *config, int priorities)
 {
+    int highest;
     struct lev_base *l = lev_calloc(1, sizeof(*l));
 
-    lev_avoid_select(config);
     if (l == NULL) {
         errno = ENOMEM;
         return NULL;
     }
+    if (!lev_can_open_files(&highest)) {
+        lev_free(l);
+        return NULL;
+    }
+    if (highest >= LEV_SELECT_MOST - 8)
+        event_config_avoid_method(config, "select");
     LEV_STORE(&lev_used, 1);
     l->wake_pair[0] = l->wake_pair[1] = l->old_wakeup = -1;
     l->roomy = -1;

@@ -9,16 +9,13 @@
 
 #ifdef _WIN32
 
+#define LEV_SELECT_MOST INT_MAX     /* select is not what libevent uses there */
+
 static int lev_fd_is_too_large(struct lev_base *l, evutil_socket_t fd)
 {
     (void)l;
     (void)fd;
     return 0;
-}
-
-static void lev_avoid_select(struct event_config *config)
-{
-    (void)config;
 }
 
 static int lev_fd_identify(struct lev_base *l, evutil_socket_t fd, struct lev_fd *found)
@@ -32,24 +29,15 @@ static int lev_fd_identify(struct lev_base *l, evutil_socket_t fd, struct lev_fd
 
 #else
 
+#define LEV_SELECT_MOST FD_SETSIZE
+
 /*
  * libevent makes select's sets as large as they must be, but a libc with checks ends the process at the first
  * descriptor that does not fit into its own fd_set (glibc's __fdelt_chk).
  */
 static int lev_fd_is_too_large(struct lev_base *l, evutil_socket_t fd)
 {
-    return l->is_select && fd >= FD_SETSIZE;
-}
-
-/* The same for the descriptors of a new base itself, of which there are not more than eight. */
-static void lev_avoid_select(struct event_config *config)
-{
-    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-    if (next >= 0)
-        close(next);
-    if (next >= FD_SETSIZE - 8)
-        event_config_avoid_method(config, "select");
+    return l->is_select && fd >= LEV_SELECT_MOST;
 }
 
 /* Has epoll something against it?  With a changelist it says so when the loop waits, and nobody hears it. */
