@@ -577,6 +577,7 @@ def test_no_descriptors_left() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
+    gc.collect()
     before = util.memory_counters().blocks
     errors: list[int] = []
     for more in range(10):
