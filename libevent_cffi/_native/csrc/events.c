@@ -418,21 +418,31 @@ static int lev_complete(struct lev_event *e, int what)
     return ready ? what | ready | (e->ev.ev_events & EV_ET) : what;
 }
 
+/* Run the check watchers, to whom the event is still pending; 0: they deleted it, its memory may be gone. */
+static int lev_check_before(struct lev_base *l, struct lev_event *e, short what)
+{
+    int64_t token = e->token;
+    short todo = e->todo;
+
+    e->todo |= what;
+    lev_run_check(l);
+    if (l->forked || lev_slot(l, token) == NULL)
+        return 0;
+    e->todo = todo;
+    return 1;
+}
+
 static void lev_on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct lev_base *l = lev_running_base;
     struct lev_event *e = arg;
-    int64_t token = e->token;
     int is_background = e->ev.ev_evcallback.evcb_flags & EVLIST_INTERNAL;
 
     (void)fd;
     if (l == NULL || l->silent || LEV_NO_PYTHON())
         return;
-    if (l->check_due) {
-        lev_run_check(l);
-        if (l->forked || lev_slot(l, token) == NULL)    /* they deleted it: its memory may be gone */
-            return;
-    }
+    if (l->check_due && !lev_check_before(l, e, what))
+        return;
     what = (short)lev_complete(e, what);
     if (l->broken || (l->got & LEV_STOP_BREAK))
         lev_remember(l, e, what);
