@@ -575,9 +575,9 @@ def test_no_descriptors_left() -> None:
     libevent ends the process when it gets no pair of them for its signals (signal.c:evsig_init_).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()
     free = os.dup(0)
     os.close(free)
-    gc.collect()
     before = util.memory_counters().blocks
     errors: list[int] = []
     for more in range(10):

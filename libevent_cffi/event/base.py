@@ -45,8 +45,8 @@ class EventBase(ShortForms, Inspection):
       it.
     - *priorities*: how many (1 to 255); events of priority 0 go first.
     - *max_dispatch_interval* (seconds) and *max_dispatch_callbacks*: look for new events at least so often
-      while callbacks of *min_dispatch_priority* or less urgent ones run.  1000 callbacks by default, so that
-      an event that activates itself leaves room for the rest.
+      while callbacks of priority *min_dispatch_priority* or less urgent ones run.  1000 callbacks by default,
+      so that an event that activates itself leaves room for the rest.
     - *cpu_hint*: how many processors there are, for Windows.
     - *error_handler*: ``error_handler(error, source)`` takes an Exception that a callback raised, with the
       object whose callback it was, and the loop goes on; None has dispatch() raise it.  KeyboardInterrupt and
@@ -131,6 +131,8 @@ class EventBase(ShortForms, Inspection):
         Run as *flags* say: until nothing is pending; with ONCE until callbacks have run; with NONBLOCK until
         nothing is ready; with NO_EXIT_ON_EMPTY also while nothing is pending.
 
+        NONBLOCK alone never returns while a descriptor stays ready: ONCE|NONBLOCK, as poll() has it, does.
+
         Returns False when nothing is pending any more.  Raises as dispatch() does.
 
         Wraps: event_base_loop() <event2/event.h>; libevent >= 1.4.
@@ -160,9 +162,9 @@ class EventBase(ShortForms, Inspection):
         """
         Dispatch until *operation* is done, and return its result.
 
-        Raises its error, CancelledError when it was cancelled, TimeoutError when it is not done after
-        *timeout* seconds (it goes on, then), and as dispatch() does; ValueError when it is of another base;
-        RuntimeError when loop_exit() or loop_break() ended the wait.
+        Raises its error; CancelledError when it was cancelled; TimeoutError when it is not done after
+        *timeout* seconds (it goes on, then); what dispatch() raises; ValueError when it is of another base;
+        TypeError when it is no operation; RuntimeError when loop_exit() or loop_break() ended the wait.
 
         Wraps: event_base_loop() <event2/event.h>; libevent >= 1.4.
         """
@@ -183,7 +185,9 @@ class EventBase(ShortForms, Inspection):
         """
         Return from dispatch() after the active callbacks, *after* seconds from now.
 
-        Before dispatch() it counts for the next one.  Any thread may call it.  Raises ValueError,
+        Of several the earliest counts.  Before dispatch() it counts for the next one; what is not due when
+        dispatch() returns for another reason is forgotten, but poll() and wait() leave it.  Any thread may
+        call it.  Raises ValueError,
         ClosedError.
 
         Wraps: event_base_loopexit() <event2/event.h>; libevent >= 1.4.

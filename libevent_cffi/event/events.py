@@ -56,7 +56,11 @@ class Event(Resource):
     ET and PERSIST; without PERSIST the event happens once each time it is added.
 
     It is born *initialized*: add() makes it *pending*, and when something happens it is *active* until its
-    callback runs.  A pending or active event lives without a reference; any other is yours to keep.
+    callback runs.  A pending or active event lives without a reference, and keeps *fd* alive; any other is
+    yours to keep.
+
+    Close the event before its descriptor, or at least before the number is used again.  When another event is
+    added for something else that has the number, those of the old one are deleted, with a warning in the log.
 
     *priority* 0 is the most urgent; None means the middle one.  *keepalive* False lets dispatch() return
     while the event is pending.
@@ -141,7 +145,7 @@ class Event(Resource):
         starts again at each event.  An event that was pending already is changed.
 
         Raises ValueError for a timeout that is negative, not a number or over ten years, for one descriptor
-        both edge- and level-triggered; OSError when the descriptor is not open, or cannot be watched
+        both edge- and level-triggered, for a number too large for select; OSError when the descriptor is not open, or cannot be watched
         (PermissionError for a file under epoll); ClosedError; WrongThreadError.
 
         Wraps: event_add() <event2/event.h>; libevent >= 1.4.

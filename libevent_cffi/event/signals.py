@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 
 from ..flags import EventFlag
 from .arguments import check_base, check_signal
@@ -28,7 +28,9 @@ class Signal(Event):
     Any number of bases and threads may wait for one signal: each is told of each.  While an event waits for
     it, Python's own handler (signal.signal()) is not called; it is back when the last such event goes.
 
-    As in C it keeps dispatch() running: give keepalive=False for a handler that only cleans up.
+    As in C it keeps dispatch() running: give keepalive=False for a handler that only cleans up.  With a
+    timeout, add() has the callback run also when no signal came for so long: Event, with EventFlag.SIGNAL, has
+    one that is told which it was.
 
     Raises ValueError for a number that is no signal, or one that cannot be caught.
 
@@ -53,6 +55,13 @@ class Signal(Event):
         self._setup(base, number, spec, callback, args, priority, keepalive)
 
     @property
-    def signum(self) -> signal.Signals:
-        """The signal.  Wraps: event_get_signal() <event2/event.h>; libevent >= 2.0."""
-        return signal.Signals(self._fd)
+    def signum(self) -> Union[signal.Signals, int]:
+        """
+        The signal; an int for a real-time signal without a name.
+
+        Wraps: event_get_signal() <event2/event.h>; libevent >= 2.0.
+        """
+        try:
+            return signal.Signals(self._fd)
+        except ValueError:
+            return self._fd

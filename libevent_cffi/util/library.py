@@ -109,6 +109,8 @@ def memory_counters() -> MemoryCounters:
 
     Where libevent was built without the hook (``features()["memory_functions"]`` is False), only this
     package's own C is counted.
+
+    Wraps: event_set_mem_functions() <event2/event.h>; libevent >= 2.0.
     """
     return MemoryCounters(lib.lev_memory_blocks(), lib.lev_memory_bytes(), lib.lev_memory_peak())
 

@@ -1,0 +1,341 @@
+"""The public face: which names there are, how they are called, and what their docstrings promise."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import libevent_cffi
+from libevent_cffi import _native
+
+MODULES = ["event", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
+
+TOP = """
+CLOSED ET PERSIST READ WRITE BufferEventFlag ClosedError Event EventBase EventFlag LibeventError LoopFlag
+Operation Signal Timer __version__ thread util watch
+"""
+
+EVENT = """
+Resource()
+    close()
+    closed
+CommonTimeout()
+    base
+    seconds
+Statistics(pending, active, live, stale_callbacks, redelivered)
+    pending
+    active
+    live
+    stale_callbacks
+    redelivered
+EventBase(*, avoid_methods=(), required_features=0, flags=NO_CACHE_TIME, priorities=1,
+          max_dispatch_interval=None, max_dispatch_callbacks=None, min_dispatch_priority=0, cpu_hint=None,
+          error_handler=None)
+    error_handler
+    dispatch(*, exit_on_empty=True)
+    loop(flags=0)
+    poll(timeout=0.0)
+    wait(operation, timeout=None)
+    loop_exit(*, after=0.0)
+    loop_break()
+    loop_continue()
+    got_exit
+    got_break
+    running
+    running_event
+    reinit()
+    call_soon(callback, *args, priority=None)
+    call_soon_threadsafe(callback, *args)
+    call_later(delay, callback, *args, priority=None, keepalive=True)
+    every(interval, callback, *args, priority=None, keepalive=True)
+    on_readable(fd, callback, *args, edge_triggered=False, priority=None, keepalive=True)
+    on_writable(fd, callback, *args, edge_triggered=False, priority=None, keepalive=True)
+    on_signal(signum, callback, *args, priority=None, keepalive=True)
+    once(fd, events, callback, *args, timeout=None)
+    method
+    supported_methods()
+    signal_method
+    features
+    priorities
+    now()
+    update_now()
+    common_timeout(seconds)
+    count(what=ACTIVE|VIRTUAL|ADDED)
+    max_count(what=ACTIVE|VIRTUAL|ADDED, *, clear=False)
+    events()
+    statistics()
+    dump(file=None)
+    activate_fd(fd, events)
+    activate_signal(signum)
+    close()
+    closed
+Event(base, fd, events, callback, *args, priority=None, keepalive=True)
+    add(timeout=None)
+    delete()
+    cancel()
+    activate(what=None, *, count=1)
+    remove_timer()
+    finalize(callback)
+    pending
+    remaining
+    base
+    fd
+    events
+    callback
+    args
+    keepalive
+    priority
+    close()
+    closed
+Timer(base, callback, *args, persist=False, priority=None, keepalive=True)
+    add(timeout=None)
+    delete()
+    cancel()
+    activate(what=None, *, count=1)
+    remove_timer()
+    finalize(callback)
+    pending
+    remaining
+    base
+    fd
+    events
+    callback
+    args
+    keepalive
+    priority
+    close()
+    closed
+Signal(base, signum, callback, *args, priority=None, keepalive=True)
+    signum
+    add(timeout=None)
+    delete()
+    cancel()
+    activate(what=None, *, count=1)
+    remove_timer()
+    finalize(callback)
+    pending
+    remaining
+    base
+    fd
+    events
+    callback
+    args
+    keepalive
+    priority
+    close()
+    closed
+Operation()
+    base
+    done
+    cancelled
+    error
+    result()
+    wait(timeout=None)
+    cancel()
+"""
+
+WATCH = """
+PrepareWatcher(base, callback, *args)
+    base
+    close()
+    closed
+CheckWatcher(base, callback, *args)
+    base
+    close()
+    closed
+"""
+
+#: What has no C of its own behind it, and so no "Wraps".
+OURS = """
+Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
+PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.seconds Statistics
+EventBase.running
+EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
+Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
+Operation.cancel adopt borrow pointer surrender
+"""
+
+#: Functions of event.h, watch.h, thread.h and util.h that no docstring of the Pythonic layer names.
+ONLY_ON_LOWLEVEL = {
+    "event_base_set": "a live event does not change its base",
+    "evthread_set_lock_callbacks": "locks in Python deadlock with the GIL",
+    "evthread_set_condition_callbacks": "locks in Python deadlock with the GIL",
+    "evthread_set_id_callback": "locks in Python deadlock with the GIL",
+    "evthread_enable_lock_debuging": "the old spelling",
+    "evutil_timeradd": "times are floats",
+    "evutil_timersub": "times are floats",
+    "evutil_timerclear": "times are floats",
+    "evutil_timerisset": "times are floats",
+    "evutil_snprintf": "Python formats",
+}
+
+
+def described(name: str, thing: Any) -> str:
+    """Write how *thing* is called, without types."""
+    if isinstance(thing, property) or not callable(thing):
+        return name
+    parameters = list(inspect.signature(thing).parameters.values())
+    if parameters and parameters[0].name == "self":
+        del parameters[0]
+    return f"{name}({', '.join(_parameters(parameters))})"
+
+
+def _parameters(parameters: list[inspect.Parameter]) -> Iterator[str]:
+    starred = False
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            starred = True
+            yield f"*{parameter.name}"
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            starred = True
+            yield "*"
+        if parameter.default is parameter.empty:
+            yield parameter.name
+        else:
+            yield f"{parameter.name}={_short(parameter.default)}"
+
+
+def _short(value: object) -> str:
+    return str(value) if isinstance(value, int) else repr(value)
+
+
+def surface(module: Any) -> dict[str, set[str]]:
+    """Return the classes of *module* with their public members, as described()."""
+    found: dict[str, set[str]] = {}
+    for name in module.__all__:
+        cls = getattr(module, name)
+        if inspect.isclass(cls):
+            members = {key for key in dir(cls) if not key.startswith("_")}
+            members |= set(getattr(cls, "__dataclass_fields__", ()))
+            found[described(name, cls)] = {described(key, _static(cls, key)) for key in members}
+    return found
+
+
+def _static(cls: type, name: str) -> Any:
+    thing = inspect.getattr_static(cls, name, None)
+    return thing.__func__ if isinstance(thing, (staticmethod, classmethod)) else thing
+
+
+def expected(text: str) -> dict[str, set[str]]:
+    """Read one of the texts above."""
+    joined = re.sub(r",\n +", ", ", text.strip())
+    found: dict[str, set[str]] = {}
+    members: set[str] = set()
+    for line in joined.splitlines():
+        if line.startswith(" "):
+            members.add(line.strip())
+        else:
+            members = found[line] = set()
+    return found
+
+
+@pytest.mark.parametrize(("module", "text"), [("event", EVENT), ("watch", WATCH)])
+def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
+    """Every class, method, parameter and default."""
+    found, promised = surface(importlib.import_module(f"libevent_cffi.{module}")), expected(text)
+    assert set(found) == set(promised)
+    for name, members in promised.items():
+        assert found[name] == members, name
+
+
+def test_the_everyday_names() -> None:
+    """``from libevent_cffi import *`` gives them, and nothing else."""
+    names: dict[str, Any] = {}
+    exec("from libevent_cffi import *", names)
+    del names["__builtins__"]
+    assert set(names) == set(TOP.split()) == set(libevent_cffi.__all__)
+    assert set(libevent_cffi.__all__) <= set(dir(libevent_cffi))
+    assert names["READ"] is libevent_cffi.EventFlag.READ
+    assert re.fullmatch(r"\d+\.\d+.*", libevent_cffi.__version__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = libevent_cffi.no_such_name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is_and_has(name: str) -> None:
+    """A docstring, and __all__ with names that are there."""
+    module = importlib.import_module(f"libevent_cffi.{name}")
+    assert module.__doc__
+    for each in module.__all__:
+        assert hasattr(module, each), each
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
+    for name in ("event", "watch", "thread", "util", "lowlevel"):
+        module = importlib.import_module(f"libevent_cffi.{name}")
+        for each in module.__all__:
+            thing = getattr(module, each)
+            if inspect.isclass(thing) and not issubclass(thing, tuple):
+                yield each, inspect.getdoc(thing) or ""
+                for member in vars_of(thing):
+                    yield f"{each}.{member}", inspect.getdoc(_static(thing, member)) or ""
+            elif inspect.isfunction(thing):
+                yield each, inspect.getdoc(thing) or ""
+
+
+def vars_of(cls: type) -> list[str]:
+    """Return the public methods and properties of *cls*."""
+    kinds = (property, staticmethod, classmethod)
+    return [
+        name
+        for name in dir(cls)
+        if not name.startswith("_")
+        and (isinstance(inspect.getattr_static(cls, name), kinds) or callable(_static(cls, name)))
+    ]
+
+
+DOCUMENTED = sorted(documented())
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTED, ids=[name for name, _ in DOCUMENTED])
+def test_docstrings_end_with_what_they_wrap(name: str, text: str) -> None:
+    """A sentence first; and where there is C behind it the last paragraph says which."""
+    assert text, name
+    assert text[0].isupper() or text[0] in "'`", name
+    last = text.rpartition("\n\n")[2]
+    if name in OURS.split():
+        assert "Wraps:" not in text
+    else:
+        assert last.startswith("Wraps") or ("\n\n" not in text and "Wraps: " in text), last
+
+
+def wrapped() -> set[str]:
+    """Return every name that a "Wraps:" names, in the whole package."""
+    found: set[str] = set()
+    for path in pathlib.Path(libevent_cffi.__file__).parent.rglob("*.py"):
+        for text in re.findall(r'Wraps: (.*?)(?:\n\n|""")', path.read_text("utf-8"), re.S):
+            found.update(re.findall(r"\b([A-Za-z_0-9]+)\(\)", text))
+    return found
+
+
+def declared(*headers: str) -> set[str]:
+    """Return the functions that our declarations of *headers* have."""
+    folder = pathlib.Path(_native.__file__).parent / "cdef"
+    paths = [folder / f"{name}.h" for name in headers] or sorted(folder.glob("*.h"))
+    text = "\n".join(re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S) for path in paths)
+    return set(re.findall(r"\b([A-Za-z_0-9]+)\s*\(", text))
+
+
+def test_what_docstrings_name_exists() -> None:
+    """Every function that a docstring says it wraps is one of libevent's."""
+    assert wrapped() - declared() == set()
+
+
+def test_every_function_is_named_by_a_docstring() -> None:
+    """Or stands in the list of those that are only on lowlevel.lib, with the reason."""
+    functions = {
+        name
+        for name in declared("event", "watch", "thread", "util")
+        if name.startswith(("event_", "evt", "evw", "evutil_", "evsignal_", "evuser_", "libevent_"))
+    }
+    assert functions - wrapped() - set(ONLY_ON_LOWLEVEL) == set()
+    assert set(ONLY_ON_LOWLEVEL) & wrapped() == set()
