@@ -908,3 +908,25 @@ for ending in ("close", "delete", "drop"):
 """
     )
     assert told == ""
+
+
+def test_a_signal_activated_in_its_own_callback_leaves_the_base_in_the_end(base: EventBase) -> None:
+    """
+    What was never added is nobody's when its last call is told, also when a callback asked for more of them.
+
+    C had the event active once more then, with nothing left to tell, and gave its slot up behind Python's back.
+    """
+    told: list[int] = []
+
+    def again(number: int) -> None:
+        told.append(number)
+        if len(told) == 1:
+            event.activate(count=2)
+
+    event = Signal(base, signal.SIGUSR1, again)
+    event.activate(count=2)
+    while base.poll():
+        pass
+    assert told == [signal.SIGUSR1] * 4
+    assert base.events() == []
+    assert base.statistics().live == {}

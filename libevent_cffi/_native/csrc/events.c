@@ -346,6 +346,13 @@ static int lev_is_leaving(struct lev_base *l)
     return l->broken || (l->got & LEV_STOP_BREAK) || (LEV_RELAXED(&l->stop) & LEV_STOP_BREAK);
 }
 
+/* Active for no more than the one signal that is told now anyway, it would come once more with nothing to tell. */
+static void lev_signal_settle(struct lev_event *e)
+{
+    if (e->calls <= 1 && lev_is_in_c(e) == EVLIST_ACTIVE && !(e->ev.ev_res & ~EV_SIGNAL))
+        event_del(&e->ev);
+}
+
 /*
  * Signals are counted here and told one by one, so that one that stops the loop does not drop the rest.  What
  * else happened, such as a timeout, is told with the first.
@@ -356,8 +363,9 @@ static void lev_deliver_signal(struct lev_base *l, struct lev_event *e, int what
 
     what &= ~EV_SIGNAL;
     while (e != NULL && (e->calls > 0 || what != 0)) {
-        int is_signal = e->calls > 0, is_last = !lev_is_in_c(e) && e->calls <= 1;
-        int answer;
+        int is_signal = e->calls > 0, is_last, answer;
+        lev_signal_settle(e);
+        is_last = !lev_is_in_c(e) && e->calls <= 1;
         if (lev_is_leaving(l)) {
             lev_remember(l, e, what | (is_signal ? EV_SIGNAL : 0));
             return;
