@@ -98,11 +98,13 @@ def take_slot(loop: Any, table: dict[int, Any]) -> int:
     return slot
 
 
-def give_slot_back(slot: int) -> None:
+def give_slot_back(loop: Any) -> None:
     """Close that way again."""
-    loops[slot] = None
-    tables[2 * slot] = tables[2 * slot + 1] = _no_table
-    _free_slots.append(slot)
+    for slot, user in enumerate(loops):
+        if user is loop:
+            tables[2 * slot] = tables[2 * slot + 1] = _no_table
+            loops[slot] = None
+            _free_slots.append(slot)
 
 
 # -- what C calls --------------------------------------------------------------------------------------------
@@ -217,8 +219,8 @@ def lev_py_soon(slot: int) -> int:
             continue
         callback = item._callback
         args = item._args
-        item._token = 0
         try:
+            item._token = 0
             if args:
                 callback(*args)
             else:
@@ -296,7 +298,7 @@ def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
         loaded = loaded or (
             instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval)
         )
-        called = called or (loaded and instruction.opname.startswith("CALL"))
+        called = called or (loaded and instruction.opname.startswith(("CALL", "PRECALL")))
         if called:  # from 3.11 on a call is several units long, and tb_lasti may be any of them
             found.update(range(instruction.offset, following.offset))
     return frozenset(found)

@@ -140,24 +140,35 @@ class Loop(Resource):
         wake_fd = lib.lev_loop_prepare(self._l)
         if wake_fd < 0:
             self._refuse_loop(wake_fd)
-        standin = wakeup.Standin(self) if wakeup.on_main_thread() else None
+        standin = wakeup.Standin(self, wake_fd) if wakeup.on_main_thread() else None
+        result, failure = 0, None
         try:
-            blocks = flags & _ONE_PASS != _ONE_PASS
-            old_wakeup = None if standin is None else standin.begin(wake_fd if blocks else None)
-            result, failure = self._run_guarded(flags, limit, old_wakeup)
-        finally:
+            try:
+                if standin is not None:
+                    standin.begin(blocks=flags & _ONE_PASS != _ONE_PASS)
+                result, failure = self._run_guarded(flags, limit, standin)
+                if self._closed:
+                    failure = self._closed_inside(failure)
+                if lib.lev_log_pending:
+                    logs.drain()
+            except BaseException as error:
+                self._tell(failure)
+                failure = error
             if standin is not None:
                 standin.end()
+        except BaseException:  # a Ctrl-C, from Python's own handler again
+            lib.lev_take_interrupt(self._l)
+            self._tell(failure)
+            raise
         if lib.lev_take_interrupt(self._l):
             self._tell(failure)
             failure = KeyboardInterrupt()
-        if self._closed:
-            failure = self._closed_inside(failure)
-        if lib.lev_log_pending:
-            logs.drain()
-        if failure is not None:
-            self._raise(failure)
-        return result
+        if failure is None:
+            return result
+        try:
+            raise failure
+        finally:
+            del failure, self  # the traceback refers to this frame
 
     def _refuse_loop(self, code: int) -> NoReturn:
         if code == lib.LEV_WRONG_THREAD and self._running:
@@ -167,39 +178,58 @@ class Loop(Resource):
         refuse(self, code, "event_base_loop")
 
     def _run_guarded(
-        self, flags: int, limit: float, old_wakeup: Optional[int]
+        self, flags: int, limit: float, standin: Optional[wakeup.Standin]
     ) -> tuple[int, Optional[BaseException]]:
-        slot = callbacks.take_slot(self, self._armed)
-        result = lib.lev_loop_begin(self._l, slot)
-        if result < 0:
-            callbacks.give_slot_back(slot)
-            self._refuse_loop(result)
+        result = 0
         failure: Optional[BaseException] = None
         try:
+            lost_signal = lib.lev_loop_begin(self._l)
+            if lost_signal < 0:
+                self._refuse_loop(lost_signal)
+            lib.lev_loop_use(self._l, callbacks.take_slot(self, self._armed))
             self._thread = get_ident()
             self._running = True
             self._breaking = False
-            self._before(result, old_wakeup)
+            self._before(lost_signal, standin)
             result, failure = self._loop(flags, limit)
         except BaseException as error:
             failure = error
-        finally:
-            self._running = False
-            self._deleted = None
-            keep = failure is not None or flags & lib.EVLOOP_ONCE
-            lib.lev_loop_end(self._l, bool(keep))
-            callbacks.give_slot_back(slot)
+        keep = failure is not None or flags & lib.EVLOOP_ONCE
+        struck: Any = None
+        while True:
+            try:
+                self._end(bool(keep), standin)
+                break
+            except BaseException as error:  # of a signal handler of the user's own; a call here would let in more
+                struck = (error, struck)
+        while struck is not None:
+            self._tell(failure)
+            failure, struck = struck
+        if self._failed is not None:
+            # What ended the loop came from none of the callbacks.
+            for error, source, *_ in self._take_failures():
+                self._tell(error, source)
         return result, failure
 
-    def _before(self, lost_signal: int, old_wakeup: Optional[int]) -> None:
+    def _end(self, keep: bool, standin: Optional[wakeup.Standin]) -> None:
+        """Give back what the loop took; again and again, if need be."""
+        if standin is not None:
+            standin.give_wakeup_back()
+        if lib.lev_loop_is_mine(self._l):
+            self._running = False
+            self._deleted = None
+            callbacks.give_slot_back(self)
+            lib.lev_loop_end(self._l, keep)
+
+    def _before(self, lost_signal: int, standin: Optional[wakeup.Standin]) -> None:
         if lost_signal:
             _log.warning(
                 "signal %d was taken from its events by signal.signal() or the like: taken back", lost_signal
             )
         if lib.lev_base_used(self._l) != len(self._armed):
             self._reconcile()
-        if old_wakeup is not None:
-            lib.lev_loop_wakeup(self._l, old_wakeup)
+        if standin is not None and standin.old_wakeup is not None:
+            lib.lev_loop_wakeup(self._l, standin.old_wakeup)
             wakeup.run_signal_handlers()
 
     def _reconcile(self) -> None:
@@ -295,12 +325,6 @@ class Loop(Resource):
     def _tell(self, error: Optional[BaseException], source: object = None) -> None:
         if error is not None:
             _log.error("another callback failed before the loop had stopped: %r", source, exc_info=error)
-
-    def _raise(self, failure: BaseException) -> NoReturn:
-        try:
-            raise failure
-        finally:
-            del failure, self  # the traceback refers to this frame
 
     # -- called from C ---------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ Python's own handler of Ctrl-C raises KeyboardInterrupt wherever the main thread
 and the user's function, that would lose the event or run it twice.  So while a loop runs, a guard stands in
 for that handler, and only for that one.  It looks at what was interrupted: the user's code gets its
 KeyboardInterrupt there; when it is ours, or the user's function before its first instruction, the loop
-stops and dispatch() raises.
+stops and dispatch() raises.  A C function cannot be looked into, so it may finish first; if it blocks, the next
+Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from _thread import get_ident
 from types import CodeType, FrameType
 from typing import Any, Optional
@@ -34,6 +36,10 @@ __all__ = ["Standin", "on_main_thread", "run_signal_handlers"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _HAS_RESUME = "RESUME" in dis.opmap
+
+#: How long a Ctrl-C may wait, in seconds, until the next one is raised in the midst: a C function blocks.
+_PATIENCE = 0.1
+_kept_since = 0.0
 
 _main_thread = threading.main_thread().ident
 #: The loops of the main thread that run, the innermost last.
@@ -54,64 +60,100 @@ def run_signal_handlers() -> None:
 class Standin:
     """What the main thread's loop takes from Python for the time it runs, and gives back."""
 
-    __slots__ = ("_guards", "_loop", "_wakeup")
+    __slots__ = ("_guards", "_loop", "_old", "_wake_fd")
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Any, wake_fd: int) -> None:
         self._loop = loop
+        self._wake_fd = wake_fd
         self._guards = False
-        self._wakeup: Optional[int] = None
+        #: The wake-up descriptor that was there before, when ours took its place.
+        self._old: list[int] = []
 
-    def begin(self, wake_fd: Optional[int]) -> Optional[int]:
-        """
-        Take it; return the wake-up descriptor that was there before, or -1.
+    @property
+    def old_wakeup(self) -> Optional[int]:
+        """The wake-up descriptor that was there before, or -1; None while ours is not there."""
+        return self._old[0] if self._old else None
 
-        With None for *wake_fd* that descriptor is left alone: the loop is not going to block.
-        """
-        # Once the guard is in place nothing can be raised in here, so it comes first.
+    def begin(self, *, blocks: bool) -> None:
+        """Take it; the wake-up descriptor only for a loop that *blocks*."""
+        # Once the guard is in place a Ctrl-C raises nothing in here, so it comes first.
         if _signal.getsignal(signal.SIGINT) is _signal.default_int_handler:
             _stack[:] = [self._loop]
             self._guards = True
             _set_handler(_guard)
         else:
             _stack.append(self._loop)
-        if wake_fd is not None:
-            self._wakeup = _signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
-        return self._wakeup
+        if blocks:
+            # In one C function, which the handler of another signal cannot leave half done.
+            self._old.extend(map(_set_wakeup_fd, (self._wake_fd,)))
+
+    def give_wakeup_back(self) -> None:
+        """Give the wake-up descriptor back, unless somebody has set another one meanwhile."""
+        if self._old:
+            found = _set_wakeup_fd(self._old[0])
+            if found != self._wake_fd:
+                _set_wakeup_fd(found)
+            del self._old[:]
 
     def end(self) -> None:
-        """Give everything back; a Ctrl-C from here on is raised by Python itself."""
-        if self._wakeup is not None:
-            _signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        if self._guards and _signal.getsignal(signal.SIGINT) is _guard:
-            _set_handler(_signal.default_int_handler)
-        if self._loop in _stack:
-            _stack.remove(self._loop)
+        """Give the handler back; a Ctrl-C from here on is raised by Python itself."""
+        try:
+            if self._guards and _signal.getsignal(signal.SIGINT) is _guard:
+                _set_handler(_signal.default_int_handler)
+        finally:
+            if self._loop in _stack:
+                _stack.remove(self._loop)
+
+
+_set_wakeup_fd = functools.partial(_signal.set_wakeup_fd, warn_on_full_buffer=False)
 
 
 def _set_handler(handler: Any) -> None:
-    # Python would take the signal from an event of ours that waits for it.
-    if lib.lev_signal_taken(signal.SIGINT):
+    if not lib.lev_signal_taken(signal.SIGINT):
+        _signal.signal(signal.SIGINT, handler)
+        return
+    # An event of ours waits for the signal, and Python would take it away.  What comes in between waits; or is the
+    # event's all the same, when another thread gets it.
+    held = lib.lev_signal_hold(signal.SIGINT, 1)
+    try:
         _signal.signal(signal.SIGINT, handler)
         lib.lev_signal_reassert(signal.SIGINT)
-    else:
-        _signal.signal(signal.SIGINT, handler)
+        run_signal_handlers()
+    except KeyboardInterrupt:
+        lib.lev_signal_reassert(signal.SIGINT)
+        lib.lev_signal_came(signal.SIGINT)
+    finally:
+        lib.lev_signal_hold(signal.SIGINT, held)
 
 
 def _guard(signum: int, frame: Optional[FrameType]) -> None:
+    if lib.lev_signal_came(signum):
+        return
     if _stack and not _is_users(frame):
-        loop = _stack[-1]
-        loop._breaking = True
-        lib.lev_interrupt(loop._l)
+        _keep(_stack[-1], signum, frame)
     else:
         _signal.default_int_handler(signum, frame)
 
 
+def _keep(loop: Any, signum: int, frame: Optional[FrameType]) -> None:
+    """Have dispatch() of *loop* raise it, unless one that came before still waits for that."""
+    global _kept_since
+    now = time.monotonic()
+    if not lib.lev_loop_state(loop._l) & lib.LEV_WAS_INTERRUPTED:
+        _kept_since = now
+    elif now - _kept_since > _PATIENCE:
+        _signal.default_int_handler(signum, frame)
+    loop._breaking = True
+    lib.lev_interrupt(loop._l)
+
+
 def _is_users(frame: Optional[FrameType]) -> bool:
     """Tell whether *frame* is the user's code, and has begun."""
+    frame = _without_partials(frame)
     if frame is None or _is_ours(frame):
         return False
-    caller = frame.f_back
-    if caller is not None and caller.f_code in DELIVERING and frame.f_lasti <= _entry(frame.f_code):
+    caller = _without_partials(frame.f_back)
+    if caller is not None and caller.f_code in DELIVERING and frame.f_lasti in _entries(frame.f_code):
         return False
     while caller is not None and not _is_ours(caller):
         caller = caller.f_back
@@ -123,15 +165,28 @@ def _is_ours(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
+#: On PyPy functools.partial is a Python class: as the callback it is as good as our code that calls it.
+_partial: Optional[CodeType] = getattr(functools.partial.__call__, "__code__", None)
+
+
+def _without_partials(frame: Optional[FrameType]) -> Optional[FrameType]:
+    while _partial is not None and frame is not None and frame.f_code is _partial:
+        frame = frame.f_back
+    return frame
+
+
 @functools.lru_cache(maxsize=256)
-def _entry(code: CodeType) -> int:
-    """Return the last offset at which a call of *code* has not done anything yet."""
-    if not _HAS_RESUME:
-        return 0 if sys.implementation.name == "pypy" else -1
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "RESUME":
-            return instruction.offset
-    return 0
+def _entries(code: CodeType) -> frozenset[int]:
+    """Return the values of f_lasti with which *code* has just been called, or resumed after a yield."""
+    instructions = list(dis.get_instructions(code))
+    if _HAS_RESUME:
+        return frozenset(each.offset for each in instructions if each.opname == "RESUME")
+    yields = [index for index, each in enumerate(instructions) if each.opname == "YIELD_VALUE"]
+    if sys.implementation.name != "pypy":  # f_lasti is the last instruction that was run
+        return frozenset([-1, *(instructions[index].offset for index in yields)])
+    # On PyPy it is the next; a loop that begins the function comes to it again and again.
+    first = [each.offset for each in instructions[:1] if not each.is_jump_target]
+    return frozenset([-1, *first, *(instructions[index + 1].offset for index in yields)])
 
 
 def _after_fork() -> None:

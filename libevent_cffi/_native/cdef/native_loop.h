@@ -74,7 +74,9 @@ int lev_soon(struct lev_base *l);
 void lev_interrupt(struct lev_base *l);
 
 int lev_loop_prepare(struct lev_base *l);
-int lev_loop_begin(struct lev_base *l, int slot);
+int lev_loop_begin(struct lev_base *l);
+void lev_loop_use(struct lev_base *l, int slot);
+int lev_loop_is_mine(struct lev_base *l);
 void lev_loop_wakeup(struct lev_base *l, int old);
 int lev_loop(struct lev_base *l, int flags, double limit);
 int lev_loop_end(struct lev_base *l, int keep);
@@ -93,6 +95,8 @@ int lev_common_timeout(struct lev_base *l, double seconds);
 
 int lev_signal_taken(int signum);
 int lev_signal_reassert(int signum);
+int lev_signal_came(int signum);
+int lev_signal_hold(int signum, int hold);
 int lev_signal_activate(struct lev_base *l, int signum);
 char *lev_base_dump(struct lev_base *l);
 

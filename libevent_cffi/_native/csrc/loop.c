@@ -214,7 +214,7 @@ static int lev_loop_prepare(struct lev_base *l)
  * lev_loop().  Answers the signal that somebody had taken from our events, or 0.  An interrupt that came before
  * stays.
  */
-static int lev_loop_begin(struct lev_base *l, int slot)
+static int lev_loop_begin(struct lev_base *l)
 {
     int entered = lev_enter(l);
 
@@ -223,9 +223,20 @@ static int lev_loop_begin(struct lev_base *l, int slot)
     if (l->running)
         return LEV_RUNNING;
     LEV_STORE(&l->running, 1);
-    l->slot = slot;
     l->got = l->broken = 0;
     return lev_signals_reclaim(l);
+}
+
+/* The slot of callbacks.py where Python keeps this loop's table. */
+static void lev_loop_use(struct lev_base *l, int slot)
+{
+    l->slot = slot;
+}
+
+/* Between lev_loop_begin() and lev_loop_end() of this thread? */
+static int lev_loop_is_mine(struct lev_base *l)
+{
+    return LEV_RELAXED(&l->owner) == LEV_ME && l->running;
 }
 
 /*
@@ -278,6 +289,10 @@ static int lev_loop_end(struct lev_base *l, int keep)
             event_del(&l->exit_later);
             lev_forget_exit(l);
         }
+    }
+    if (l->old_wakeup >= 0 && !l->forked) {
+        lev_empty_pair(l);              /* what came last is its owner's too */
+        lev_wake(l);
     }
     l->python_signals = 0;
     l->old_wakeup = -1;

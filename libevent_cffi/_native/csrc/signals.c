@@ -324,3 +324,33 @@ static int lev_signal_reassert(int signum)
     return result;
 #endif
 }
+
+/* A signal reached Python's handler on its way to events that wait for it: count it.  0: none waits. */
+static int lev_signal_came(int signum)
+{
+#ifdef _WIN32
+    (void)signum;
+    return 0;
+#else
+    if (!lev_signal_taken(signum))
+        return 0;
+    lev_signal_handler(signum);
+    return 1;
+#endif
+}
+
+/* Block a signal on this thread, or let it in again; answers whether it was blocked. */
+static int lev_signal_hold(int signum, int hold)
+{
+#ifdef _WIN32
+    (void)signum;
+    return hold;
+#else
+    sigset_t one, before;
+
+    sigemptyset(&one);
+    sigaddset(&one, signum);
+    pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &one, &before);
+    return sigismember(&before, signum);
+#endif
+}

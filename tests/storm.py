@@ -1,0 +1,556 @@
+"""
+A storm of Ctrl-C: ``python tests/storm.py KIND INTERRUPTS [SECONDS] [--busy] [--raising]`` prints what came of it.
+
+Another process sends SIGINT without pause.  The main thread blocks the signal, makes events happen, lets it in
+for the time of one loop call, and blocks it again, until a loop call was not interrupted.  Then each event must
+have been told exactly as often as it happened.  Every callback is one atomic C function: it is where the
+interpreter cannot be interrupted, so what it counted is what was delivered.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from libevent_cffi import Event, EventBase, Signal
+from libevent_cffi.flags import EventFlag, LoopFlag
+from libevent_cffi.watch import CheckWatcher, PrepareWatcher
+
+SENDER = """
+import os, random, select, sys, time
+victim, fewest, most = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+end = time.monotonic() + float(sys.argv[4])
+clock, kill, watch = time.perf_counter, os.kill, select.select
+while clock and time.monotonic() < end and os.getppid() == victim:
+    for _ in range(100):
+        until = clock() + fewest * (most / fewest) ** random.random()
+        while clock() < until:
+            pass
+        kill(victim, 2)
+    if watch([0], [], [], 0)[0]:
+        break
+"""
+
+COUNT = 40
+
+
+class Kind:
+    """Events that happen: fill() makes them, step() is one loop call, errors() says what is wrong."""
+
+    def __init__(self, base: EventBase) -> None:
+        self.base = base
+
+    def fill(self) -> None:
+        """Make events happen."""
+
+    def step(self) -> None:
+        """Run the loop until everything was told, or it is interrupted."""
+        self.base.dispatch()
+
+    def errors(self) -> str:
+        """Compare what was told with what happened."""
+        return ""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class UserEvents(Kind):
+    """Events without a descriptor that are activated; callback(fd, what) is list.insert."""
+
+    persist = EventFlag.PERSIST
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[list[Any]] = [[] for _ in range(COUNT)]
+        self.events = [Event(base, None, self.persist, told.insert) for told in self.told]
+        self.happened = 0
+
+    def fill(self) -> None:
+        self.happened += 1
+        for event in self.events:
+            event.activate()
+
+    def errors(self) -> str:
+        for number, told in enumerate(self.told):
+            if len(told) != self.happened:
+                return f"event {number} was told {len(told)} times of {self.happened}"
+        return ""
+
+    def close(self) -> None:
+        for event in self.events:
+            event.close()
+
+
+class OneShotUserEvents(UserEvents):
+    """The same, not persistent."""
+
+    persist = EventFlag(0)
+
+
+class OneShotTimers(Kind):
+    """Timers of no time at all."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[int] = []
+        self.made = 0
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            self.base.call_later(0, self.told.append, self.made)
+            self.made += 1
+
+    def errors(self) -> str:
+        return "" if sorted(self.told) == list(range(self.made)) else _difference(self.told, self.made)
+
+
+class CallSoon(OneShotTimers):
+    """The queue of call_soon(), in order."""
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            self.base.call_soon(self.told.append, self.made)
+            self.made += 1
+
+    def errors(self) -> str:
+        return "" if self.told == list(range(self.made)) else _difference(self.told, self.made)
+
+
+class PersistentTimers(Kind):
+    """Timers of an hour, activated: told once each, and still due in an hour."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[list[int]] = [[] for _ in range(COUNT)]
+        self.timers = [base.every(3600, told.append, 1, keepalive=False) for told in self.told]
+        self.happened = 0
+
+    def fill(self) -> None:
+        self.happened += 1
+        for timer in self.timers:
+            timer.activate(EventFlag.READ)  # as TIMEOUT, libevent would reckon from when it was due
+
+    def errors(self) -> str:
+        for number, told in enumerate(self.told):
+            if len(told) != self.happened:
+                return f"timer {number} was told {len(told)} times of {self.happened}"
+        left = [timer.remaining or 0 for timer in self.timers]
+        return "" if 3500 < min(left) <= max(left) <= 3601 else f"due in {min(left)} to {max(left)} s"
+
+    def close(self) -> None:
+        for timer in self.timers:
+            timer.close()
+
+
+class TickingTimer(Kind):
+    """A timer of a millisecond: never more ticks than milliseconds, and it never stops."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[int] = []
+        self.timer = base.every(0.001, self.told.append, 1)
+        self.began = time.monotonic()
+
+    def fill(self) -> None:
+        self.before = len(self.told)
+
+    def step(self) -> None:
+        while len(self.told) - self.before < 10:
+            self.base.loop(LoopFlag.ONCE)
+
+    def errors(self) -> str:
+        most = (time.monotonic() - self.began) * 1000 + 1
+        left = self.timer.remaining
+        if len(self.told) > most or left is None or left > 0.01:
+            return f"{len(self.told)} ticks in {most} ms; the next in {left} s"
+        return ""
+
+    def close(self) -> None:
+        self.timer.close()
+
+
+class _Pairs(Kind):
+    """One byte more for each of some sockets."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.pairs = [socket.socketpair() for _ in range(COUNT)]
+        self.told: list[list[Any]] = [[] for _ in range(COUNT)]
+        self.happened = 0
+        for left, right in self.pairs:
+            left.setblocking(False)
+            right.setblocking(False)
+        self.events = [self.watch(pair[0], told) for pair, told in zip(self.pairs, self.told)]
+
+    def watch(self, left: socket.socket, told: list[Any]) -> Event:
+        raise NotImplementedError
+
+    def fill(self) -> None:
+        self.happened += 1
+        for left, right in self.pairs:
+            if self.happened % 100 == 0:
+                while select.select([left], [], [], 0)[0]:
+                    left.recv(4096)
+            right.send(b"x")
+
+    def errors(self) -> str:
+        for number, told in enumerate(self.told):
+            if len(told) != self.happened:
+                return f"descriptor {number} was told {len(told)} times of {self.happened}"
+        return ""
+
+    def close(self) -> None:
+        for event in self.events:
+            event.close()
+        for pair in self.pairs:
+            pair[0].close()
+            pair[1].close()
+
+
+class EdgeTriggered(_Pairs):
+    """Edge-triggered descriptors, which are told once for each byte."""
+
+    def watch(self, left: socket.socket, told: list[Any]) -> Event:
+        return self.base.on_readable(left, told.append, 1, edge_triggered=True)
+
+    def step(self) -> None:
+        self.base.loop(LoopFlag.NONBLOCK)
+
+
+class OneShotDescriptors(_Pairs):
+    """Descriptors that are watched until they are readable once."""
+
+    def watch(self, left: socket.socket, told: list[Any]) -> Event:
+        return Event(self.base, left, EventFlag.READ, told.insert)
+
+    def fill(self) -> None:
+        super().fill()
+        for event in self.events:
+            event.add()
+
+
+class Signals(Kind):
+    """Signals that came five times before the loop looked."""
+
+    keepalive = False
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[list[int]] = [[] for _ in range(3)]
+        numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1)
+        self.events = [
+            Signal(base, number, told.append, keepalive=self.keepalive).add()
+            for number, told in zip(numbers, self.told)
+        ]
+        self.happened = 0
+
+    def fill(self) -> None:
+        self.happened += 1
+        for event in self.events:
+            event.activate(count=5)
+
+    def errors(self) -> str:
+        counts = [len(told) for told in self.told]
+        return "" if counts == [5 * self.happened] * 3 else f"told {counts} of {5 * self.happened}"
+
+    def close(self) -> None:
+        for event in self.events:
+            event.close()
+
+
+class SentSignals(Signals):
+    """The same, sent by this process to itself."""
+
+    keepalive = True
+
+    def fill(self) -> None:
+        self.happened += 1
+        for _ in range(5):
+            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR2)
+
+    def step(self) -> None:
+        self.base.loop(LoopFlag.NONBLOCK)
+
+
+class Watched(UserEvents):
+    """User events beside prepare and check watchers."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.watchers = PrepareWatcher(base, operator.is_), CheckWatcher(base, id)
+
+    def close(self) -> None:
+        super().close()
+        for watcher in self.watchers:
+            watcher.close()
+
+
+class Nested(Kind):
+    """Calls of an inner base that an outer one's timer dispatches."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.inner = EventBase()
+        self.told: list[int] = []
+        self.made = 0
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            self.inner.call_later(0, self.told.append, self.made)
+            self.made += 1
+
+    def step(self) -> None:
+        while self.inner.count():
+            self.base.call_later(0, self.inner.dispatch)
+            self.base.dispatch()
+
+    def errors(self) -> str:
+        return "" if sorted(self.told) == list(range(self.made)) else _difference(self.told, self.made)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Posted(Kind):
+    """Numbered calls of a second thread, in order."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[int] = []
+        self.made = self.wanted = 0
+        self.go = threading.Semaphore(0)
+        self.ended = False
+        self.thread = threading.Thread(target=self.post)
+        self.thread.start()
+
+    def post(self) -> None:
+        while True:
+            self.go.acquire()
+            if self.ended:
+                return
+            for _ in range(COUNT):
+                self.base.call_soon_threadsafe(self.told.append, self.made)
+                self.made += 1
+
+    def fill(self) -> None:
+        self.wanted += COUNT
+        self.go.release()
+
+    def step(self) -> None:
+        while len(self.told) < self.wanted:
+            self.base.loop(LoopFlag.ONCE | LoopFlag.NO_EXIT_ON_EMPTY)
+
+    def errors(self) -> str:
+        return "" if self.told == list(range(self.wanted)) else _difference(self.told, self.wanted)
+
+    def close(self) -> None:
+        self.ended = True
+        self.go.release()
+        self.thread.join()
+
+
+class PythonFunctions(OneShotTimers):
+    """Python functions whose first act is that C function."""
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            self.base.call_later(0, self.tell, self.made)
+            self.made += 1
+
+    def tell(self, number: int) -> None:
+        """Count; what comes after may be interrupted."""
+        self.told.append(number)
+
+
+class Generators(OneShotTimers):
+    """Generators that wait in a yield, and whose first act is that C function."""
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            waiting = self.tell(self.made)
+            next(waiting)
+            self.base.call_later(0, waiting.__next__)
+            self.made += 1
+
+    def tell(self, number: int) -> Iterator[None]:
+        """Count when resumed."""
+        yield
+        self.told.append(number)
+        yield
+
+
+class Partials(OneShotTimers):
+    """functools.partial, which is a Python class on PyPy."""
+
+    def fill(self) -> None:
+        for _ in range(COUNT):
+            self.base.call_soon(functools.partial(self.told.append, self.made))
+            self.made += 1
+
+
+class TakenCtrlC(Kind):
+    """Ctrl-C itself is an event: there is no KeyboardInterrupt, however often the loop begins and ends."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.told: list[int] = []
+        self.signal = Signal(base, signal.SIGINT, self.told.append).add()
+
+    def step(self) -> None:
+        for _ in range(1000):
+            self.base.poll()
+
+    def close(self) -> None:
+        self.signal.close()
+
+
+KINDS: dict[str, Callable[[EventBase], Kind]] = {
+    kind.__name__: kind
+    for kind in (
+        UserEvents,
+        OneShotUserEvents,
+        OneShotTimers,
+        CallSoon,
+        PersistentTimers,
+        TickingTimer,
+        EdgeTriggered,
+        OneShotDescriptors,
+        Signals,
+        SentSignals,
+        Watched,
+        Nested,
+        Posted,
+        PythonFunctions,
+        Generators,
+        Partials,
+        TakenCtrlC,
+    )
+}
+
+
+def _difference(told: list[int], made: int) -> str:
+    lost = sorted(set(range(made)) - set(told))
+    doubled = sorted(number for number, count in Counter(told).items() if count > 1)
+    return f"{len(told)} told of {made}: lost {lost[:5]}, doubled {doubled[:5]}, or out of order"
+
+
+class Storm:
+    """The main thread's side; whatever a stray KeyboardInterrupt cuts short is begun again by drive()."""
+
+    def __init__(self, kind: Kind, wanted: int, seconds: float) -> None:
+        self.kind = kind
+        self.wanted = wanted
+        self.end = time.monotonic() + seconds
+        self.interrupts = self.rounds = 0
+        self.error = ""
+        self.filled = False
+
+    def drive(self) -> None:
+        """Go on until there were enough interrupts, or something is wrong."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        while not self.error and (self.filled or self.interrupts < self.wanted) and time.monotonic() < self.end:
+            if not self.filled:
+                self.kind.fill()
+                self.filled = True
+            if self.step():
+                self.filled = False
+                self.rounds += 1
+                self.error = self.kind.errors()
+
+    def step(self) -> bool:
+        """One loop call with the signal let in; True when it was not interrupted."""
+        whole = False
+        try:
+            try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+                self.kind.step()
+                whole = True
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        except (KeyboardInterrupt, Struck):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            self.interrupts += 1
+        return whole
+
+
+def _keep_busy(stop: list[bool]) -> None:
+    while not stop:
+        sum(range(100))
+
+
+class Struck(BaseException):
+    """What a handler of the user's own raises."""
+
+
+def _raise(signum: int, frame: object) -> None:
+    raise Struck
+
+
+def main(name: str, wanted: int, seconds: float, busy: bool, raising: bool) -> None:
+    """Run one storm, and print its outcome as JSON."""
+    if raising:
+        signal.signal(signal.SIGINT, _raise)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for every thread that is started from here on
+    random.seed()
+    base = EventBase()
+    kind = KINDS[name](base)
+    stop: list[bool] = []
+    worker = threading.Thread(target=_keep_busy, args=(stop,))
+    if busy:
+        worker.start()
+    before = threading.active_count()
+    handler = signal.getsignal(signal.SIGINT)
+    storm = Storm(kind, wanted, seconds)
+    most = "1e-3" if busy or sys.implementation.name == "pypy" else "3e-4"
+    command = [sys.executable, "-c", SENDER, str(os.getpid()), "5e-6", most, str(seconds)]
+    sender = subprocess.Popen(command, stdin=subprocess.PIPE)
+    while True:
+        try:
+            storm.drive()
+            break
+        except (KeyboardInterrupt, Struck):
+            storm.interrupts += 1
+    sender.communicate()
+    stop.append(True)
+    if busy:
+        worker.join()
+    kind.close()
+    statistics = base.statistics()
+    result = {
+        "interrupts": storm.interrupts,
+        "rounds": storm.rounds,
+        "error": storm.error or ("" if not storm.filled else "the events never all came"),
+        "told": len(getattr(kind, "told", ())),
+        "stale": statistics.stale_callbacks,
+        "pending": statistics.pending,
+        "threads": before,
+        "handler": signal.getsignal(signal.SIGINT) is handler,
+        "wakeup": signal.set_wakeup_fd(-1),
+    }
+    base.close()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[1],
+        int(sys.argv[2]),
+        float(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3][0] != "-" else 30.0,
+        "--busy" in sys.argv,
+        "--raising" in sys.argv,
+    )

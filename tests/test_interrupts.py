@@ -1,0 +1,340 @@
+"""Ctrl-C at any moment: it leaves dispatch() at once, and no event is lost or told twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import storm
+from libevent_cffi import EventBase
+from libevent_cffi._native import callbacks, wakeup
+
+IS_PYPY = sys.implementation.name == "pypy"
+#: A longer storm by hand: LIBEVENT_CFFI_STORM=5000 python -m pytest tests/test_interrupts.py
+INTERRUPTS = int(os.environ.get("LIBEVENT_CFFI_STORM", "200"))
+SECONDS = max(15.0, INTERRUPTS / 20)
+
+INTERPRETERS = [(), ("--jit", "off")] if IS_PYPY else [()]
+#: Where the interpreter may be interrupted between any two instructions, the user's function has begun already.
+EXACT_IN_PYTHON = sys.version_info >= (3, 11) and not IS_PYPY
+KINDS = [name for name in storm.KINDS if EXACT_IN_PYTHON or name not in ("PythonFunctions", "Generators")]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _storm(name: str, options: tuple[str, ...], *more: str) -> dict[str, Any]:
+    command = [sys.executable, *options, str(Path(storm.__file__)), name, str(INTERRUPTS), str(SECONDS), *more]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=SECONDS + 60)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["alone", "beside a busy thread"])
+@pytest.mark.parametrize("options", INTERPRETERS, ids=lambda options: " ".join(options) or "default")
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "TakenCtrlC"])
+def test_no_event_is_lost_or_told_twice_in_a_storm(name: str, options: tuple[str, ...], busy: bool) -> None:
+    """
+    Each event is told exactly as often as it happened, whatever KeyboardInterrupts come meanwhile.
+
+    A KeyboardInterrupt that Python raises between C and the user's function loses the event or runs it twice,
+    so the guard keeps it until the loop has stopped.
+    """
+    outcome = _storm(name, options, *(["--busy"] if busy else []))
+    assert outcome["error"] == ""
+    assert outcome["interrupts"] >= INTERRUPTS
+    assert (outcome["stale"], outcome["handler"], outcome["wakeup"]) == (0, True, -1)
+
+
+@pytest.mark.parametrize("options", INTERPRETERS, ids=lambda options: " ".join(options) or "default")
+def test_ctrl_c_that_an_event_waits_for_never_interrupts(options: tuple[str, ...]) -> None:
+    """
+    While a Signal event waits for SIGINT no KeyboardInterrupt comes, though each poll() changes Python's handler.
+
+    Python's signal.signal() takes the signal from the event for a moment at both ends of each loop.
+    """
+    command = [sys.executable, *options, str(Path(storm.__file__)), "TakenCtrlC", "1", "1.5"]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    outcome = json.loads(done.stdout)
+    assert (outcome["interrupts"], outcome["handler"]) == (0, True)
+    assert outcome["told"] > 0
+
+
+# -- promptness ----------------------------------------------------------------------------------------------
+
+LOCK_STEP = """
+import signal, socket, sys, threading, time
+from libevent_cffi import Event, EventBase, READ, PERSIST, LoopFlag
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def work():
+    while True:
+        sum(range(100))
+if "busy" in sys.argv:
+    threading.Thread(target=work, daemon=True).start()
+base = EventBase()
+left, right = socket.socketpair()
+right.send(b"x")
+kept = []
+def spin():
+    while True:
+        pass
+def again():
+    base.call_soon(again)
+def blocked():
+    base.dispatch(exit_on_empty=False)
+def polling():
+    while True:
+        base.poll(0.001)
+def in_a_callback():
+    base.call_soon(spin)
+    base.dispatch()
+def asleep_in_a_callback():
+    base.call_soon(lambda: time.sleep(60))
+    base.dispatch()
+def busy_with_calls():
+    if not kept:
+        kept.append(base.call_soon(again))
+    base.dispatch()
+def busy_with_events():
+    if not kept:
+        kept.append(Event(base, None, PERSIST, lambda fd, what: kept[0].activate()))
+    kept[0].activate()
+    base.dispatch(exit_on_empty=False)
+def busy_in_c():
+    if not kept:
+        kept.append(base.on_readable(left, int))
+    base.dispatch()
+def not_blocking():
+    if not kept:
+        kept.append(base.on_readable(left, int))
+    base.loop(LoopFlag.NONBLOCK)
+def nested():
+    inner = EventBase()
+    base.call_soon(lambda: inner.dispatch(exit_on_empty=False))
+    base.dispatch()
+for _ in range(int(sys.argv[2])):
+    print("ready", flush=True)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        globals()[sys.argv[1]]()
+        print("returned", flush=True)
+    except KeyboardInterrupt:
+        now = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    print(now, flush=True)
+"""
+
+PLACES = [
+    "blocked",
+    "polling",
+    "in_a_callback",
+    "asleep_in_a_callback",
+    "busy_with_calls",
+    "busy_with_events",
+    "busy_in_c",
+    "not_blocking",
+    "nested",
+]
+
+
+@pytest.mark.parametrize("busy", ["alone", "busy"])
+@pytest.mark.parametrize("place", PLACES)
+def test_ctrl_c_leaves_dispatch_at_once(place: str, busy: str) -> None:
+    """KeyboardInterrupt leaves the loop within a tenth of a second, wherever it was."""
+    rounds = 7
+    command = [sys.executable, "-c", LOCK_STEP, place, str(rounds), busy]
+    taken = []
+    with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        deadline = threading.Timer(20, process.kill)
+        deadline.start()
+        try:
+            for number in range(rounds):
+                assert process.stdout.readline() == "ready\n"
+                time.sleep(0.003 * number)  # so that it comes at different moments
+                sent = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                taken.append(float(process.stdout.readline()) - sent)
+        finally:
+            deadline.cancel()
+            process.kill()
+    # The machine may be busy too; what is broken takes for ever.
+    assert statistics.median(taken) < 0.1
+    assert max(taken) < 5
+
+
+def test_a_second_ctrl_c_ends_a_c_function_that_blocks() -> None:
+    """
+    A C function that blocks, as the callback itself, is ended by the second Ctrl-C.
+
+    Of a C function it cannot be told whether it has begun or ended, so the first Ctrl-C lets it finish.
+    """
+    code = """
+import time
+from libevent_cffi import EventBase
+base = EventBase()
+base.call_soon(lambda: print("ready", flush=True))
+base.call_soon(time.sleep, 60)
+try:
+    base.dispatch()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], env=_environment(), stdout=subprocess.PIPE, text=True) as p:
+        assert p.stdout is not None
+        assert p.stdout.readline() == "ready\n"
+        deadline = time.monotonic() + 20
+        while p.poll() is None and time.monotonic() < deadline:
+            p.send_signal(signal.SIGINT)
+            time.sleep(0.15)
+        p.kill()
+        assert p.stdout.read() == "interrupted\n"
+
+
+# -- what the guard looks at ---------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_callback_is_raised_there(plain_base: EventBase) -> None:
+    """The user's own code gets its KeyboardInterrupt where it is, and may take it."""
+    told: list[str] = []
+
+    def callback() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            told.append("not reached")
+        except KeyboardInterrupt:
+            told.append("taken")
+
+    plain_base.call_soon(callback)
+    plain_base.call_soon(told.append, "next")
+    plain_base.dispatch()
+    assert told == ["taken", "next"]
+
+
+def test_ctrl_c_in_a_c_function_lets_it_finish(plain_base: EventBase) -> None:
+    """A callback that is a C function has run when KeyboardInterrupt leaves; what follows runs at the next."""
+    told: list[str] = []
+    plain_base.call_soon(signal.raise_signal, signal.SIGINT)
+    plain_base.call_soon(told.append, "next")
+    with pytest.raises(KeyboardInterrupt):
+        plain_base.dispatch()
+    assert told == []
+    plain_base.dispatch()
+    assert told == ["next"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _called_by_ours(code: Any, lasti: int) -> Any:
+    ours = SimpleNamespace(f_code=callbacks.lev_py_soon.__code__, f_back=None, f_lasti=0)
+    return SimpleNamespace(f_code=code, f_back=ours, f_lasti=lasti)
+
+
+def test_a_generator_that_is_resumed_has_not_begun() -> None:
+    """An interrupt right where a generator goes on after a yield is kept: raised, it would end the generator."""
+
+    def generator() -> Any:
+        yield 1
+        yield 2
+
+    entries = wakeup._entries(generator.__code__)
+    assert len(entries) >= 3
+    for offset in entries:
+        assert not wakeup._is_users(_called_by_ours(generator.__code__, offset))
+    assert wakeup._is_users(_called_by_ours(generator.__code__, max(entries) + 100))
+
+
+def test_a_function_that_begins_with_a_loop_can_be_interrupted() -> None:
+    """On PyPy the first instruction of ``while True: pass`` is come to again and again: it is no entry there."""
+
+    def function() -> None:
+        while True:
+            pass
+
+    last = len(function.__code__.co_code) - 2
+    frame = _called_by_ours(function.__code__, 0 if sys.version_info < (3, 11) else last)
+    assert wakeup._is_users(frame)
+
+
+def test_a_handler_of_the_users_stays_and_runs(plain_base: EventBase) -> None:
+    """signal.signal() of the user's own is neither replaced nor delayed."""
+    seen: list[object] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(signal.getsignal(number)))
+    try:
+        mine = signal.getsignal(signal.SIGINT)
+        plain_base.call_soon(signal.raise_signal, signal.SIGINT)
+        plain_base.dispatch()
+        assert seen == [mine]
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_set_in_a_callback_stays(plain_base: EventBase) -> None:
+    """What a callback sets with signal.signal() is not undone when dispatch() returns."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        plain_base.call_soon(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        plain_base.dispatch()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_python_handler_is_back_after_a_failure(plain_base: EventBase) -> None:
+    """Python's own handler is in place again whatever dispatch() raised."""
+    plain_base.call_soon(int, "x")
+    with pytest.raises(ValueError, match="invalid literal"):
+        plain_base.dispatch()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["before", "inside"])
+def test_a_signal_event_for_ctrl_c(plain_base: EventBase, inside: bool) -> None:
+    """With a Signal event for SIGINT there is no KeyboardInterrupt, and afterwards there is again."""
+    told: list[str] = []
+
+    def watch() -> None:
+        event = plain_base.on_signal(signal.SIGINT, lambda: (told.append("event"), event.close()))
+        plain_base.call_soon(os.kill, os.getpid(), signal.SIGINT)
+
+    if inside:
+        plain_base.call_soon(watch)
+    else:
+        watch()
+    plain_base.dispatch()
+    assert told == ["event"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+def test_an_interrupt_and_an_error_are_both_told(
+    plain_base: EventBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KeyboardInterrupt is raised, and the error that came with it is logged."""
+
+    class Raises:
+        def __init__(self) -> None:
+            raise ValueError("lost?")
+
+    plain_base.call_soon(signal.raise_signal, signal.SIGINT)
+    plain_base.call_soon(Raises)
+    with pytest.raises(KeyboardInterrupt):
+        plain_base.dispatch()
+    with pytest.raises(ValueError, match="lost"):
+        plain_base.dispatch()
