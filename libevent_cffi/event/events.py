@@ -145,8 +145,9 @@ class Event(Resource):
         starts again at each event.  An event that was pending already is changed.
 
         Raises ValueError for a timeout that is negative, not a number or over ten years, for one descriptor
-        both edge- and level-triggered, for a number too large for select; OSError when the descriptor is not open, or cannot be watched
-        (PermissionError for a file under epoll); ClosedError; WrongThreadError.
+        both edge- and level-triggered, and for a number too large for select; OSError when the descriptor is
+        not open, or cannot be watched (PermissionError for a file under epoll); ClosedError;
+        WrongThreadError.
 
         Wraps: event_add() <event2/event.h>; libevent >= 1.4.
         """

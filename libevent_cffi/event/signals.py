@@ -29,8 +29,8 @@ class Signal(Event):
     it, Python's own handler (signal.signal()) is not called; it is back when the last such event goes.
 
     As in C it keeps dispatch() running: give keepalive=False for a handler that only cleans up.  With a
-    timeout, add() has the callback run also when no signal came for so long: Event, with EventFlag.SIGNAL, has
-    one that is told which it was.
+    timeout, add() has the callback run also when no signal came for so long; an Event with EventFlag.SIGNAL
+    is told which it was.
 
     Raises ValueError for a number that is no signal, or one that cannot be caught.
 

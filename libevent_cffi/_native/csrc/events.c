@@ -57,7 +57,8 @@ static void lev_event_detach(struct lev_base *l, struct lev_event *e)
 
 static void lev_event_free(struct lev_base *l, struct lev_event *e)
 {
-    if (lev_is_in_c(e))
+    /* Debug mode takes an event that event_add() refused for added (event.c:event_add_nolock_). */
+    if (lev_is_in_c(e) || lev_debug_mode_on)
         event_del(&e->ev);
     lev_event_detach(l, e);
     lev_slot_free(l, e);
@@ -80,8 +81,7 @@ static int lev_event_make(struct lev_base *l, evutil_socket_t fd, unsigned spec,
     /* Watching "no descriptor" is how an event is pending until somebody activates it. */
     if (spec & LEV_SPEC_USER || e->signum)
         events = (short)((events & EV_PERSIST) | EV_READ);
-    if (event_assign(&e->ev, l->eb, fd, events, lev_on_event, e) != 0)
-        result = LEV_ERRNO;
+    result = lev_assign(&e->ev, l->eb, fd, events, lev_on_event, e) == 0 ? 0 : LEV_ERRNO;
     if (result == 0 && LEV_SPEC_PRIORITY(spec) >= 0)
         event_priority_set(&e->ev, LEV_SPEC_PRIORITY(spec));
     if (spec & LEV_SPEC_BACKGROUND)

@@ -88,9 +88,22 @@ static void lev_on_nothing(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
+ * event_assign() for any descriptor.  In debug mode libevent's ends the process for one that blocks or is closed
+ * (event.c:event_debug_assert_socket_nonblocking_); watching one that blocks is no mistake.
+ */
+static int lev_assign(struct event *ev, struct event_base *eb, evutil_socket_t fd, short events,
+    event_callback_fn callback, void *arg)
+{
+    int result = event_assign(ev, eb, -1, events, callback, arg);
+
+    ev->ev_fd = fd;
+    return result;
+}
+
+/*
  * A named pipe or a device that was closed and opened again is the same file, so nobody can tell whether epoll
  * still has it.  Changing what is watched finds out: libevent adds what the kernel has forgotten
- * (epoll.c:epoll_apply_one_change).
+ * (epoll.c:epoll_apply_one_change).  With a changelist the changes cancel out, and it stays unknown.
  */
 static void lev_fd_refresh(struct lev_base *l, evutil_socket_t fd, int edge_triggered)
 {
@@ -99,7 +112,7 @@ static void lev_fd_refresh(struct lev_base *l, evutil_socket_t fd, int edge_trig
 
     for (i = 0; i < 3; i++) {
         struct event probe;
-        event_assign(&probe, l->eb, fd, (short)(kinds[i] | (edge_triggered ? EV_ET : 0)), lev_on_nothing, NULL);
+        lev_assign(&probe, l->eb, fd, (short)(kinds[i] | (edge_triggered ? EV_ET : 0)), lev_on_nothing, NULL);
         probe.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
         if (event_add(&probe, NULL) == 0)
             event_del(&probe);
