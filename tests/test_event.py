@@ -7,12 +7,14 @@ import os
 import resource
 import signal
 import socket
+import textwrap
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Optional
 
 import pytest
+from conftest import output_of
 
 from libevent_cffi import (
     CLOSED,
@@ -1120,3 +1122,28 @@ def test_a_base_with_select_needs_small_descriptors(plain_base: EventBase) -> No
     finally:
         for each in taken:
             os.close(each)
+
+
+def test_debug_mode_takes_what_is_no_mistake() -> None:
+    """
+    libevent's debug mode ends the process for a descriptor that blocks or is closed
+    (event.c:event_debug_assert_socket_nonblocking_), and for freeing an event that it refused to add.
+    """
+    code = """
+        import os, socket
+        from libevent_cffi import EventBase, Event, READ, PERSIST
+        left, right = socket.socketpair()
+        file = os.open(os.devnull, os.O_RDONLY)
+        with EventBase() as base:
+            event = base.on_readable(left, lambda: (print(left.recv(9)), event.close()))
+            right.send(b"x")
+            base.dispatch()
+            for fd in (file, 900):
+                try:
+                    Event(base, fd, READ | PERSIST, print).add()
+                except OSError as error:
+                    print(type(error).__name__)
+        """
+    printed = output_of(textwrap.dedent(code), LIBEVENT_CFFI_DEBUG="mode,locks").split()
+    assert printed[0] == "b'x'"
+    assert printed[-1] == "OSError"
