@@ -130,6 +130,7 @@ class _Echo:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
         self.connections = 0
+        self._open: set[socket.socket] = set()
         self.result: dict[str, Any] = {}
 
     def start(self, base: EventBase) -> None:
@@ -140,6 +141,7 @@ class _Echo:
         command += [str(self._CLIENTS), str(self._MESSAGES)]
         self._clients = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self._clients.stdout is not None
+        os.set_blocking(self._clients.stdout.fileno(), False)
         self._output = base.on_readable(self._clients.stdout, self._read_result)
 
     def _accept(self) -> None:
@@ -149,6 +151,7 @@ class _Echo:
             return
         connection.setblocking(False)
         self.connections += 1
+        self._open.add(connection)
         Event(self._base, connection, READ | PERSIST, self._echo, connection).add()
 
     def _echo(self, fd: int, what: EventFlag, connection: socket.socket) -> None:
@@ -159,7 +162,13 @@ class _Echo:
             event = self._base.running_event
             assert event is not None
             event.close()
+            self._open.discard(connection)
             connection.close()
+
+    def close(self) -> None:
+        """Close the listener, and the connections that clients left open."""
+        for each in (self.listener, *self._open):
+            each.close()
 
     def _read_result(self) -> None:
         assert self._clients.stdout is not None
@@ -260,5 +269,5 @@ def _serve() -> int:
             base.dispatch()
         except KeyboardInterrupt:
             print(f"\n{echo.connections} connections were served")
-    echo.listener.close()
+    echo.close()
     return 0
