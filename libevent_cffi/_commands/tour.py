@@ -131,6 +131,7 @@ class _Echo:
         self.listener.setblocking(False)
         self.connections = 0
         self._open: set[socket.socket] = set()
+        self._printed = b""
         self.result: dict[str, Any] = {}
 
     def start(self, base: EventBase) -> None:
@@ -172,8 +173,11 @@ class _Echo:
 
     def _read_result(self) -> None:
         assert self._clients.stdout is not None
-        text = self._clients.stdout.readline()
-        self.result = json.loads(text) if text else {}
+        text = os.read(self._clients.stdout.fileno(), 65536)
+        if text:  # and more until the clients end
+            self._printed += text
+            return
+        self.result = json.loads(self._printed) if self._printed else {}
         self._output.close()
         self._clients.stdout.close()
         self._clients.wait()
