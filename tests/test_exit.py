@@ -180,7 +180,11 @@ base.dispatch()
 
 def once(name: str) -> tuple[int, str, str]:
     """Run the program; return its status and output."""
-    program = "late = []\nimport atexit\natexit.register(lambda: [call() for call in late])\n" + START + PROGRAMS[name]
+    program = (
+        "late = []\nimport atexit\natexit.register(lambda: [call() for call in late])\n"
+        + START
+        + PROGRAMS[name]
+    )
     done = run_python(program, timeout=60)
     return done.returncode, done.stdout, done.stderr
 

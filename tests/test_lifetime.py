@@ -202,7 +202,7 @@ def test_common_timeout_of_a_closed_base(no_leak: None) -> None:
 
 
 def test_an_operation_of_a_closed_base_is_cancelled(no_leak: None) -> None:
-    """Operations that run when their base closes finish with CancelledError, and their callbacks hear of it."""
+    """Operations that run when their base closes finish with CancelledError; their callbacks hear of it."""
     base = EventBase()
     told: list[object] = []
     silent, loud = started(base), started(base, told.append)
@@ -238,7 +238,7 @@ def test_an_operation_can_be_finished_once(plain_base: EventBase, run: Callable[
 
 def everything(base: EventBase, pair: tuple[socket.socket, socket.socket]) -> dict[str, Any]:
     """One object of each kind, pending where it can be."""
-    left, right = pair
+    left, _ = pair
     return {
         "base": base,
         "event": Event(base, left, READ | PERSIST, nothing).add(5.0),
@@ -248,7 +248,9 @@ def everything(base: EventBase, pair: tuple[socket.socket, socket.socket]) -> di
     }
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["base", "event", "timer", "signal", "watcher"])))
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["base", "event", "timer", "signal", "watcher"]))
+)
 def test_every_order_of_closing_ends_well(
     no_leak: None, pair: tuple[socket.socket, socket.socket], order: tuple[str, ...]
 ) -> None:
@@ -371,7 +373,9 @@ def test_a_queued_call_goes_when_it_has_run_or_was_closed(
     assert callback.calls == (how == "run")
 
 
-def test_a_deleted_event_is_not_held(plain_base: EventBase, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_deleted_event_is_not_held(
+    plain_base: EventBase, pair: tuple[socket.socket, socket.socket]
+) -> None:
     """delete() gives a pending event back to its user, with its file."""
     event = Event(plain_base, pair[0], READ | PERSIST, nothing).add()
     ref = weakref.ref(event)
@@ -489,7 +493,11 @@ def test_a_base_dropped_inside_its_own_callback_finishes_first(no_leak: None) ->
 @pytest.mark.parametrize("persist", [False, True])
 @pytest.mark.parametrize("ending", ["close", "delete"])
 def test_an_event_may_end_itself_in_its_callback(
-    base: EventBase, pair: tuple[socket.socket, socket.socket], run: Callable[..., None], ending: str, persist: bool
+    base: EventBase,
+    pair: tuple[socket.socket, socket.socket],
+    run: Callable[..., None],
+    ending: str,
+    persist: bool,
 ) -> None:
     """close() and delete() inside one's own callback: it runs no more, and the loop goes on."""
     left, right = pair
@@ -525,7 +533,9 @@ def test_an_event_may_close_the_others_of_its_pass(base: EventBase, run: Callabl
     assert told == [0]
 
 
-def test_an_event_may_close_and_replace_the_others_of_its_pass(base: EventBase, run: Callable[..., None]) -> None:
+def test_an_event_may_close_and_replace_the_others_of_its_pass(
+    base: EventBase, run: Callable[..., None]
+) -> None:
     """A slot that was given up and used again in the same pass belongs to the new event only."""
     told: list[str] = []
     events: list[Event] = []
@@ -565,7 +575,10 @@ CALLERS = {
     "timer": lambda base, pair, act: base.call_later(0.0, act),
     "interval": lambda base, pair, act: base.every(0.001, act),
     "user event": lambda base, pair, act: Event(base, None, EventFlag(0), act).activate(),
-    "signal": lambda base, pair, act: (base.on_signal(signal.SIGUSR1, act), signal.raise_signal(signal.SIGUSR1)),
+    "signal": lambda base, pair, act: (
+        base.on_signal(signal.SIGUSR1, act),
+        signal.raise_signal(signal.SIGUSR1),
+    ),
     "activated signal": lambda base, pair, act: Signal(base, signal.SIGUSR1, act).add().activate(count=5),
     "call_soon": lambda base, pair, act: base.call_soon(act),
     "call_soon_threadsafe": lambda base, pair, act: base.call_soon_threadsafe(act),
@@ -623,12 +636,15 @@ def test_a_base_may_be_closed_inside_any_callback(
 
 def test_a_base_may_be_closed_inside_with(pair: tuple[socket.socket, socket.socket], no_leak: None) -> None:
     """The end of ``with`` closes what may be closed already."""
-    with EventBase() as base:
-        with Event(base, pair[0], READ, nothing) as event, base.call_later(5, nothing) as timer:
-            event.add()
-            base.close()
-            assert event.closed
-            assert timer.closed
+    with (
+        EventBase() as base,
+        Event(base, pair[0], READ, nothing) as event,
+        base.call_later(5, nothing) as timer,
+    ):
+        event.add()
+        base.close()
+        assert event.closed
+        assert timer.closed
     assert base.closed
 
 
@@ -698,7 +714,10 @@ def test_raising_after_closing_raises_from_dispatch(no_leak: None) -> None:
 
 
 def test_a_running_base_cannot_be_dispatched_inside(
-    base: EventBase, pair: tuple[socket.socket, socket.socket], run: Callable[..., None], caller: Callable[..., object]
+    base: EventBase,
+    pair: tuple[socket.socket, socket.socket],
+    run: Callable[..., None],
+    caller: Callable[..., object],
 ) -> None:
     """dispatch(), loop(), poll() and wait() of the base whose callback runs are LoopBusyError."""
     told: list[str] = []
@@ -719,7 +738,10 @@ def test_a_running_base_cannot_be_dispatched_inside(
 
 
 def test_another_base_can_be_dispatched_inside(
-    base: EventBase, pair: tuple[socket.socket, socket.socket], run: Callable[..., None], caller: Callable[..., object]
+    base: EventBase,
+    pair: tuple[socket.socket, socket.socket],
+    run: Callable[..., None],
+    caller: Callable[..., object],
 ) -> None:
     """A callback may run another base to its end, three deep, and each hears its own events."""
     told: list[str] = []
@@ -914,7 +936,7 @@ def test_a_signal_activated_in_its_own_callback_leaves_the_base_in_the_end(base:
     """
     What was never added is nobody's when its last call is told, also when a callback asked for more of them.
 
-    C had the event active once more then, with nothing left to tell, and gave its slot up behind Python's back.
+    C had the event active once more then, with nothing left to tell, and gave its slot up unnoticed.
     """
     told: list[int] = []
 

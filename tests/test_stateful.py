@@ -1,12 +1,13 @@
 """
-Random programs: everything that a user can do to bases, events and watchers, in any order, from any callback.
+Random programs: what a user can do to bases, events and watchers, in any order, from any callback.
 
-Each program is a seed.  A failure names it; LIBEVENT_CFFI_SEED=n runs that one alone, LIBEVENT_CFFI_PROGRAMS=n
-that many.  A model beside each object knows what may be called: after close() nothing, before the time nothing.
-"""
+Each program is a seed.  A failure names it; LIBEVENT_CFFI_SEED=n runs that one alone, and
+LIBEVENT_CFFI_PROGRAMS=n that many.  Nothing may be called after its end or its base's, and nothing may be left when
+all is closed.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -222,14 +223,14 @@ class World:
 
     def write(self) -> None:
         side = self.dice.choice((self.left, self.right))
-        try:
+        with contextlib.suppress(BlockingIOError):
             side.send(b"x") if self.dice.random() < 0.5 else side.recv(100)
-        except BlockingIOError:
-            pass
 
     def stop(self) -> None:
         base = self.base()
-        self.dice.choice((base.loop_break, base.loop_exit, base.loop_continue, lambda: base.loop_exit(after=0.001)))()
+        self.dice.choice(
+            (base.loop_break, base.loop_exit, base.loop_continue, lambda: base.loop_exit(after=0.001))
+        )()
 
     def look(self) -> None:
         base = self.base()
@@ -265,9 +266,9 @@ class World:
 
     CHOICES = (
         ("make_event", 8), ("add", 10), ("activate", 6), ("delete", 4), ("remove_timer", 1), ("close", 3),
-        ("finalize", 1), ("drop", 1), ("priority", 2), ("make_watcher", 1), ("close_watcher", 1), ("close_base", 1),
-        ("drop_base", 1), ("post", 3), ("operation", 2), ("raise_signal", 2), ("write", 4), ("stop", 2), ("look", 1),
-        ("dispatch", 8), ("new_base", 1),
+        ("finalize", 1), ("drop", 1), ("priority", 2), ("make_watcher", 1), ("close_watcher", 1),
+        ("close_base", 1), ("drop_base", 1), ("post", 3), ("operation", 2), ("raise_signal", 2), ("write", 4),
+        ("stop", 2), ("look", 1), ("dispatch", 8), ("new_base", 1),
     )  # fmt: skip
     NAMES = [name for name, weight in CHOICES for _ in range(weight)]
 
@@ -280,7 +281,9 @@ class World:
         try:
             getattr(self, name)()
         except ClosedError:
-            assert any(each.closed for each in (*self.bases, *self.events, *self.watchers)) or self.closing(), name
+            assert (
+                any(each.closed for each in (*self.bases, *self.events, *self.watchers)) or self.closing()
+            ), name
         except Mine:
             if self.depth and self.dice.random() < 0.5:
                 raise
@@ -292,10 +295,8 @@ class World:
     def run(self) -> None:
         """Run the program, and close everything."""
         while self.steps < STEPS:
-            try:
+            with contextlib.suppress(Mine):
                 self.step()
-            except Mine:
-                pass
         for base in self.bases:
             base.error_handler = None
         for thing in self.everything:
