@@ -488,6 +488,19 @@ class Storm:
         return whole
 
 
+def _insist(drive: Callable[[], None]) -> None:
+    """Run it to its end, whatever strikes before it has blocked the signal."""
+    while True:
+        try:
+            try:
+                drive()
+                return
+            except (KeyboardInterrupt, Struck):
+                pass
+        except (KeyboardInterrupt, Struck):
+            pass
+
+
 def _keep_busy(stop: list[bool]) -> None:
     while not stop:
         sum(range(100))
@@ -519,12 +532,7 @@ def main(name: str, wanted: int, seconds: float, busy: bool, raising: bool) -> N
     most = "1e-3" if busy or sys.implementation.name == "pypy" else "3e-4"
     command = [sys.executable, "-c", SENDER, str(os.getpid()), "5e-6", most, str(seconds)]
     sender = subprocess.Popen(command, stdin=subprocess.PIPE)
-    while True:
-        try:
-            storm.drive()
-            break
-        except (KeyboardInterrupt, Struck):
-            storm.interrupts += 1
+    _insist(storm.drive)
     sender.communicate()
     stop.append(True)
     if busy:

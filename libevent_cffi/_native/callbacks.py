@@ -38,7 +38,7 @@ from typing import Any, TypeVar
 from ..flags import EVENT_FLAGS
 from ._libevent import ffi, lib
 
-__all__ = ["DELIVERING", "SOON", "delivers", "give_slot_back", "take_held", "take_slot", "trampoline"]
+__all__ = ["DELIVERING", "SOON", "Call", "delivers", "give_slot_back", "take_held", "take_slot", "trampoline"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -61,6 +61,18 @@ _no_table: dict[int, Any] = {}
 _free_slots: list[int] = []
 _growing = threading.Lock()
 _held = BaseException()
+
+
+class Call:
+    """A call in the queue of call_soon() that is no Timer; what it raises comes from its *source*."""
+
+    __slots__ = ("_args", "_callback", "_source", "_token")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], source: object) -> None:
+        self._callback = callback
+        self._args = args
+        self._source = source
+        self._token = SOON
 
 
 def delivers(function: _F) -> _F:

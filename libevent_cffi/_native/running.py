@@ -35,6 +35,17 @@ _BROKEN: int = lib.LEV_WAS_BROKEN
 Failure = tuple[BaseException, Any, int, bool, Any]
 
 
+#: How many calls deep the end of a loop goes, and how often it is tried again.
+_FRAMES = 16
+_ATTEMPTS = 64
+
+
+def _stack_left(count: int) -> None:
+    """Raise RecursionError while nothing has been taken yet, rather than when it has to be given back."""
+    if count:
+        _stack_left(count - 1)
+
+
 def refuse(loop: Loop, code: int, call: str) -> NoReturn:
     """Raise what the negative *code* of our C means for an object of *loop*; *call* is the C function."""
     if code == lib.LEV_CLOSED:
@@ -137,6 +148,7 @@ class Loop(Resource):
 
         Returns 1 when nothing is pending any more, else 0.  Raises what a callback raised.
         """
+        _stack_left(_FRAMES)
         wake_fd = lib.lev_loop_prepare(self._l)
         if wake_fd < 0:
             self._refuse_loop(wake_fd)
@@ -196,7 +208,7 @@ class Loop(Resource):
             failure = error
         keep = failure is not None or flags & lib.EVLOOP_ONCE
         struck: Any = None
-        while True:
+        for _ in range(_ATTEMPTS):
             try:
                 self._end(bool(keep), standin)
                 break
@@ -209,7 +221,10 @@ class Loop(Resource):
             # What ended the loop came from none of the callbacks.
             for error, source, *_ in self._take_failures():
                 self._tell(error, source)
-        return result, failure
+        try:
+            return result, failure
+        finally:
+            del failure  # its traceback knows this frame
 
     def _end(self, keep: bool, standin: Optional[wakeup.Standin]) -> None:
         """Give back what the loop took; again and again, if need be."""
@@ -253,7 +268,10 @@ class Loop(Resource):
             if state or self._failed is not None:
                 failure = self._settle(state)
                 if failure is not None or state & ~_BROKEN:
-                    return 0, failure
+                    try:
+                        return 0, failure
+                    finally:
+                        del failure  # its traceback knows this frame
                 if not lib.lev_base_got(l):
                     # A handler took the error: go on with what is left, without another wait.
                     if flags & lib.EVLOOP_ONCE:
@@ -279,6 +297,8 @@ class Loop(Resource):
         for error, source, *_ in failures[1:]:
             self._tell(error, source)
         error, source = failures[0][:2]
+        if isinstance(source, callbacks.Call):
+            source = source._source
         handler = self._handler
         if handler is None or not isinstance(error, Exception) or state & _FORKED:
             return error
@@ -307,6 +327,8 @@ class Loop(Resource):
         try:
             callback(error, source)
         except BaseException as raised:
+            if raised.__context__ is None and raised is not error:
+                raised.__context__ = error
             return raised
         return None
 

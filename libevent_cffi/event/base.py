@@ -323,7 +323,7 @@ def _abandon(operation: Operation[Any]) -> list[Posted]:
     """Finish an operation whose base is gone; return the call that tells it."""
     callback, operation._callback = operation._callback, None
     operation._finish(error=CancelledError(f"the base of {operation!r} was closed"))
-    return [] if callback is None else [Posted(callback, (operation, *operation._args))]
+    return [] if callback is None else [Posted(callback, (operation, *operation._args), operation)]
 
 
 class _Deadline:

@@ -7,7 +7,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native._libevent import lib
-from .._native.callbacks import SOON, delivers
+from .._native.callbacks import SOON, Call, delivers
 from .._native.running import Loop, refuse
 from ..errors import ClosedError
 from ..flags import EventFlag, check_flags
@@ -29,15 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Owed", "Posted", "ShortForms"]
 
 
-class Posted:
+class Posted(Call):
     """A call from another thread, in the queue of call_soon()."""
 
-    __slots__ = ("_args", "_callback", "_token")
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._callback = callback
-        self._args = args
-        self._token = SOON
+    __slots__ = ()
 
 
 class Owed(Posted):
@@ -91,7 +86,7 @@ class ShortForms(Loop):
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        self._post(Posted(callback, args))
+        self._post(Posted(callback, args, self))
 
     def call_later(
         self,
@@ -255,8 +250,8 @@ class ShortForms(Loop):
                 refuse(self, result, "event_add")
 
     def _queue_finalizer(self, callback: Callable[..., object], event: Event) -> None:
-        self._post(Owed(callback, (event,)))
+        self._post(Owed(callback, (event,), event))
 
     def _complete(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Have an operation's callback run in a later pass."""
-        self._post(Owed(callback, args))
+        self._post(Owed(callback, args, args[0]))
