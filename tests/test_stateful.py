@@ -2,8 +2,9 @@
 Random programs: what a user can do to bases, events and watchers, in any order, from any callback.
 
 Each program is a seed.  A failure names it; LIBEVENT_CFFI_SEED=n runs that one alone, and
-LIBEVENT_CFFI_PROGRAMS=n that many.  Nothing may be called after its end or its base's, and nothing may be left when
-all is closed.
+LIBEVENT_CFFI_PROGRAMS=n that many.  Nothing may be called after its end or its base's, and nothing may be
+left when all is closed.
+"""
 
 from __future__ import annotations
 
