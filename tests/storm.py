@@ -1,9 +1,11 @@
 """
-A storm of Ctrl-C: ``python tests/storm.py KIND INTERRUPTS [SECONDS] [--busy] [--raising]`` prints what came of it.
+A storm of Ctrl-C.
 
-Another process sends SIGINT without pause.  The main thread blocks the signal, makes events happen, lets it in
-for the time of one loop call, and blocks it again, until a loop call was not interrupted.  Then each event must
-have been told exactly as often as it happened.  Every callback is one atomic C function: it is where the
+``python tests/storm.py KIND INTERRUPTS [SECONDS] [--busy] [--raising]`` prints what came of it.
+
+Another process sends SIGINT without pause.  The main thread blocks the signal, makes events happen, lets it
+in for the time of one loop call, and blocks it again, until a loop call was not interrupted.  Then each event
+must have been told exactly as often as it happened.  Every callback is one atomic C function: it is where the
 interpreter cannot be interrupted, so what it counted is what was delivered.
 """
 
@@ -49,6 +51,9 @@ COUNT = 40
 
 class Kind:
     """Events that happen: fill() makes them, step() is one loop call, errors() says what is wrong."""
+
+    #: Up to which number they were compared.
+    checked = 0
 
     def __init__(self, base: EventBase) -> None:
         self.base = base
@@ -115,7 +120,7 @@ class OneShotTimers(Kind):
             self.made += 1
 
     def errors(self) -> str:
-        return "" if sorted(self.told) == list(range(self.made)) else _difference(self.told, self.made)
+        return _difference(sorted(self.told), self)
 
 
 class CallSoon(OneShotTimers):
@@ -127,7 +132,7 @@ class CallSoon(OneShotTimers):
             self.made += 1
 
     def errors(self) -> str:
-        return "" if self.told == list(range(self.made)) else _difference(self.told, self.made)
+        return _difference(self.told, self)
 
 
 class PersistentTimers(Kind):
@@ -320,7 +325,7 @@ class Nested(Kind):
             self.base.dispatch()
 
     def errors(self) -> str:
-        return "" if sorted(self.told) == list(range(self.made)) else _difference(self.told, self.made)
+        return _difference(sorted(self.told), self)
 
     def close(self) -> None:
         self.inner.close()
@@ -332,7 +337,7 @@ class Posted(Kind):
     def __init__(self, base: EventBase) -> None:
         super().__init__(base)
         self.told: list[int] = []
-        self.made = self.wanted = 0
+        self.made = 0
         self.go = threading.Semaphore(0)
         self.ended = False
         self.thread = threading.Thread(target=self.post)
@@ -344,19 +349,18 @@ class Posted(Kind):
             if self.ended:
                 return
             for _ in range(COUNT):
-                self.base.call_soon_threadsafe(self.told.append, self.made)
                 self.made += 1
+                self.base.call_soon_threadsafe(self.told.append, self.made - 1)
 
     def fill(self) -> None:
-        self.wanted += COUNT
         self.go.release()
 
     def step(self) -> None:
-        while len(self.told) < self.wanted:
+        while len(self.told) < COUNT:
             self.base.loop(LoopFlag.ONCE | LoopFlag.NO_EXIT_ON_EMPTY)
 
     def errors(self) -> str:
-        return "" if self.told == list(range(self.wanted)) else _difference(self.told, self.wanted)
+        return _difference(self.told, self)
 
     def close(self) -> None:
         self.ended = True
@@ -443,10 +447,16 @@ KINDS: dict[str, Callable[[EventBase], Kind]] = {
 }
 
 
-def _difference(told: list[int], made: int) -> str:
-    lost = sorted(set(range(made)) - set(told))
+def _difference(told: list[int], kind: Any) -> str:
+    """Compare the numbers that were told since the last time with those that were made, and forget them."""
+    expected = list(range(kind.checked, kind.made))
+    if told == expected:
+        kind.checked = kind.made
+        del kind.told[:]
+        return ""
+    lost = sorted(set(expected) - set(told))
     doubled = sorted(number for number, count in Counter(told).items() if count > 1)
-    return f"{len(told)} told of {made}: lost {lost[:5]}, doubled {doubled[:5]}, or out of order"
+    return f"{len(told)} told of {len(expected)}: lost {lost[:5]}, doubled {doubled[:5]}, or out of order"
 
 
 class Storm:
@@ -463,7 +473,7 @@ class Storm:
     def drive(self) -> None:
         """Go on until there were enough interrupts, or something is wrong."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        while not self.error and (self.filled or self.interrupts < self.wanted) and time.monotonic() < self.end:
+        while not self.error and (self.filled or self.goes_on()) and time.monotonic() < self.end + 10:
             if not self.filled:
                 self.kind.fill()
                 self.filled = True
@@ -471,6 +481,10 @@ class Storm:
                 self.filled = False
                 self.rounds += 1
                 self.error = self.kind.errors()
+
+    def goes_on(self) -> bool:
+        """Is there time, and a need, for more interrupts?"""
+        return self.interrupts < self.wanted and time.monotonic() < self.end
 
     def step(self) -> bool:
         """One loop call with the signal let in; True when it was not interrupted."""
@@ -530,7 +544,7 @@ def main(name: str, wanted: int, seconds: float, busy: bool, raising: bool) -> N
     handler = signal.getsignal(signal.SIGINT)
     storm = Storm(kind, wanted, seconds)
     most = "1e-3" if busy or sys.implementation.name == "pypy" else "3e-4"
-    command = [sys.executable, "-c", SENDER, str(os.getpid()), "5e-6", most, str(seconds)]
+    command = [sys.executable, "-c", SENDER, str(os.getpid()), "5e-6", most, str(seconds + 10)]
     sender = subprocess.Popen(command, stdin=subprocess.PIPE)
     _insist(storm.drive)
     sender.communicate()

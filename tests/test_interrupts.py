@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 import storm
+
 from libevent_cffi import EventBase
 from libevent_cffi._native import callbacks, wakeup
 
@@ -26,7 +26,7 @@ INTERRUPTS = int(os.environ.get("LIBEVENT_CFFI_STORM", "200"))
 SECONDS = max(15.0, INTERRUPTS / 20)
 
 INTERPRETERS = [(), ("--jit", "off")] if IS_PYPY else [()]
-#: Where the interpreter may be interrupted between any two instructions, the user's function has begun already.
+#: Elsewhere the interpreter may be interrupted between any two instructions, so the function has begun.
 EXACT_IN_PYTHON = sys.version_info >= (3, 11) and not IS_PYPY
 KINDS = [name for name in storm.KINDS if EXACT_IN_PYTHON or name not in ("PythonFunctions", "Generators")]
 
@@ -36,7 +36,15 @@ def _environment() -> dict[str, str]:
 
 
 def _storm(name: str, options: tuple[str, ...], *more: str) -> dict[str, Any]:
-    command = [sys.executable, *options, str(Path(storm.__file__)), name, str(INTERRUPTS), str(SECONDS), *more]
+    command = [
+        sys.executable,
+        *options,
+        str(Path(storm.__file__)),
+        name,
+        str(INTERRUPTS),
+        str(SECONDS),
+        *more,
+    ]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=SECONDS + 60)
     assert (done.returncode, done.stderr) == (0, ""), done
     outcome: dict[str, Any] = json.loads(done.stdout)
@@ -62,7 +70,7 @@ def test_no_event_is_lost_or_told_twice_in_a_storm(name: str, options: tuple[str
 @pytest.mark.parametrize("options", INTERPRETERS, ids=lambda options: " ".join(options) or "default")
 def test_ctrl_c_that_an_event_waits_for_never_interrupts(options: tuple[str, ...]) -> None:
     """
-    While a Signal event waits for SIGINT no KeyboardInterrupt comes, though each poll() changes Python's handler.
+    While a Signal event waits for SIGINT no KeyboardInterrupt comes, whenever loops begin and end.
 
     Python's signal.signal() takes the signal from the event for a moment at both ends of each loop.
     """
@@ -194,7 +202,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    with subprocess.Popen([sys.executable, "-c", code], env=_environment(), stdout=subprocess.PIPE, text=True) as p:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=_environment(), stdout=subprocess.PIPE, text=True
+    ) as p:
         assert p.stdout is not None
         assert p.stdout.readline() == "ready\n"
         deadline = time.monotonic() + 20
@@ -226,7 +236,7 @@ def test_ctrl_c_in_a_callback_is_raised_there(plain_base: EventBase) -> None:
 
 
 def test_ctrl_c_in_a_c_function_lets_it_finish(plain_base: EventBase) -> None:
-    """A callback that is a C function has run when KeyboardInterrupt leaves; what follows runs at the next."""
+    """A callback that is a C function has run when KeyboardInterrupt leaves; the others run later."""
     told: list[str] = []
     plain_base.call_soon(signal.raise_signal, signal.SIGINT)
     plain_base.call_soon(told.append, "next")
@@ -244,7 +254,7 @@ def _called_by_ours(code: Any, lasti: int) -> Any:
 
 
 def test_a_generator_that_is_resumed_has_not_begun() -> None:
-    """An interrupt right where a generator goes on after a yield is kept: raised, it would end the generator."""
+    """An interrupt where a generator goes on after a yield is kept: raised, it would end the generator."""
 
     def generator() -> Any:
         yield 1
@@ -258,7 +268,7 @@ def test_a_generator_that_is_resumed_has_not_begun() -> None:
 
 
 def test_a_function_that_begins_with_a_loop_can_be_interrupted() -> None:
-    """On PyPy the first instruction of ``while True: pass`` is come to again and again: it is no entry there."""
+    """On PyPy the first instruction of ``while True: pass`` comes again and again: it is no entry there."""
 
     def function() -> None:
         while True:
@@ -319,8 +329,7 @@ def test_a_signal_event_for_ctrl_c(plain_base: EventBase, inside: bool) -> None:
     assert told == ["event"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_and_an_error_are_both_told(

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from conftest import Method
+
 from libevent_cffi import PERSIST, Event, EventBase, Signal
 from libevent_cffi.flags import EventFlag
 
@@ -48,7 +48,9 @@ def test_a_one_shot_signal_event_is_told_and_gone(base: EventBase, run: Run) -> 
     seen: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
     told: list[tuple[int, EventFlag]] = []
-    event = Event(base, signal.SIGUSR1, EventFlag.SIGNAL, lambda number, what: told.append((number, what))).add()
+    event = Event(
+        base, signal.SIGUSR1, EventFlag.SIGNAL, lambda number, what: told.append((number, what))
+    ).add()
     signal.raise_signal(signal.SIGUSR1)
     run(base)
     assert told == [(signal.SIGUSR1, EventFlag.SIGNAL)]

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from conftest import output_of
+
 from libevent_cffi import EventBase
 
 Run = Callable[..., None]
@@ -78,7 +78,7 @@ def test_a_loop_in_another_thread_leaves_handlers_to_the_main_one() -> None:
 
 
 def test_the_wakeup_descriptor_of_another_is_served_and_given_back(base: EventBase, run: Run) -> None:
-    """Who had set_wakeup_fd() before gets its bytes meanwhile, also that of the last moment, and has it again."""
+    """Who had set_wakeup_fd() before gets its bytes meanwhile, also the last, and has it again."""
     left, right = socket.socketpair()
     left.setblocking(False)
     right.setblocking(False)
@@ -168,11 +168,19 @@ print(sorted(os.listdir("/dev/fd")) == before, len(seen) >= 100)
 
 def test_ctrl_c_of_a_program_is_quiet() -> None:
     """A program that lets KeyboardInterrupt go ends by it, with one traceback and nothing else on stderr."""
-    code = "from libevent_cffi import EventBase\nb = EventBase()\nb.call_soon(lambda: print('ready', flush=True))\n"
-    code += "b.dispatch(exit_on_empty=False)"
+    code = """
+from libevent_cffi import EventBase
+base = EventBase()
+base.call_soon(lambda: print('ready', flush=True))
+base.dispatch(exit_on_empty=False)
+"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()

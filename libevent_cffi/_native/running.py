@@ -212,15 +212,17 @@ class Loop(Resource):
             try:
                 self._end(bool(keep), standin)
                 break
-            except BaseException as error:  # of a signal handler of the user's own; a call here would let in more
+            except (
+                BaseException
+            ) as error:  # of a signal handler of the user's own; a call here would let in more
                 struck = (error, struck)
         while struck is not None:
             self._tell(failure)
             failure, struck = struck
         if self._failed is not None:
             # What ended the loop came from none of the callbacks.
-            for error, source, *_ in self._take_failures():
-                self._tell(error, source)
+            for told, source, *_ in self._take_failures():
+                self._tell(told, source)
         try:
             return result, failure
         finally:

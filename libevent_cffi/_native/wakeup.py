@@ -11,8 +11,8 @@ Python's own handler of Ctrl-C raises KeyboardInterrupt wherever the main thread
 and the user's function, that would lose the event or run it twice.  So while a loop runs, a guard stands in
 for that handler, and only for that one.  It looks at what was interrupted: the user's code gets its
 KeyboardInterrupt there; when it is ours, or the user's function before its first instruction, the loop
-stops and dispatch() raises.  A C function cannot be looked into, so it may finish first; if it blocks, the next
-Ctrl-C ends it.
+stops and dispatch() raises.  A C function cannot be looked into, so it may finish first; if it blocks, the
+next Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def _set_handler(handler: Any) -> None:
     if not lib.lev_signal_taken(signal.SIGINT):
         _signal.signal(signal.SIGINT, handler)
         return
-    # An event of ours waits for the signal, and Python would take it away.  What comes in between waits; or is the
-    # event's all the same, when another thread gets it.
+    # An event of ours waits for the signal, and Python would take it away.  What comes in between waits; or
+    # is the event's all the same, when another thread gets it.
     held = lib.lev_signal_hold(signal.SIGINT, 1)
     try:
         _signal.signal(signal.SIGINT, handler)
