@@ -312,7 +312,7 @@ def add_everything() -> None:
             work(base)
 
 
-@pytest.mark.skipif(bool(lib.lev_debug_mode_on), reason="libevent's debug mode ends the process without memory")
+@pytest.mark.skipif(bool(lib.lev_debug_mode_on), reason="libevent's debug mode ends without memory")
 @pytest.mark.parametrize("fresh", [True, False], ids=["on a new base", "on a used base"])
 @pytest.mark.parametrize("name", FAILING)
 def test_every_single_allocation_may_fail(name: str, fresh: bool, caplog: pytest.LogCaptureFixture) -> None:
