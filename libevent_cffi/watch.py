@@ -76,9 +76,9 @@ class PrepareWatcher(_Watcher):
     """
     Calls ``callback(watcher, timeout, *args)`` before each wait, on the thread that dispatches.
 
-    *timeout* is how many seconds the wait would be at most; None: without end.  What the callback adds,
-    activates or stops is taken into account before waiting.  It lives without a reference until it is closed,
-    and does not keep dispatch() running.
+    *timeout* is how many seconds the wait would be at most; None: without end.  (Before 2.2 it takes a look
+    at every pending event.)  What the callback adds, activates or stops is taken into account before waiting.
+    It lives without a reference until it is closed, and does not keep dispatch() running.
 
     Raises TypeError, ClosedError, WrongThreadError.
 

@@ -37,8 +37,7 @@ def test_each_wait_is_between_the_watchers(base: EventBase, run: Run) -> None:
     told: list[str] = []
     PrepareWatcher(base, lambda watcher, timeout: told.append("prepare"))
     CheckWatcher(base, lambda watcher: told.append("check"))
-    base.call_later(0.01, told.append, "one")
-    base.call_later(0.03, told.append, "two")
+    base.call_later(0.01, lambda: (told.append("one"), base.call_later(0.01, told.append, "two")))
     base.dispatch()
     assert in_short(told) == ["prepare", "check", "one", "prepare", "check", "two"]
 
@@ -298,19 +297,31 @@ def test_the_first_watcher_may_come_while_the_loop_runs(base: EventBase, run: Ru
     def begin() -> None:
         PrepareWatcher(base, lambda watcher, timeout: told.append("prepare"))
         CheckWatcher(base, lambda watcher: told.append("check"))
+        base.call_later(0.01, told.append, "timer")
 
     base.call_later(0.01, begin)
-    base.call_later(0.03, told.append, "timer")
     base.dispatch()
     assert in_short(told) == ["prepare", "check", "timer"]
+
+
+def test_the_first_watcher_does_not_cut_a_poll_short(base: EventBase) -> None:
+    """What was active with the callback that made it runs in the same pass."""
+    told: list[str] = []
+    Event(base, None, NOTHING, lambda fd, what: PrepareWatcher(base, lambda *_: told.append("p"))).activate()
+    Event(base, None, NOTHING, lambda fd, what: told.append("second")).activate()
+    base.poll()
+    assert told == ["second"]
+    base.call_later(0, told.append, "third")
+    base.poll()
+    assert [word for word in told if word != "p"] == ["second", "third"]
+    assert "p" in told
 
 
 def test_the_last_watcher_may_go_while_the_loop_runs(base: EventBase) -> None:
     """Events are told as before."""
     told: list[str] = []
     watcher = CheckWatcher(base, lambda watcher: told.append("check"))
-    base.call_later(0.01, watcher.close)
-    base.call_later(0.03, told.append, "timer")
+    base.call_later(0.01, lambda: (watcher.close(), base.call_later(0.01, told.append, "timer")))
     base.dispatch()
     assert in_short(told) == ["check", "timer"]
 

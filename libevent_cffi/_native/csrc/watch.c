@@ -222,7 +222,7 @@ static int lev_watch(struct lev_base *l, int kinds)
         return entered;
     result = lev_watch_start(l, kinds);
     if (result == 0) {
-        if (l->running && !l->watching && kinds && !LEV_HAS_WATCH) {
+        if (!LEV_HAS_WATCH && l->running && !l->watching && kinds && !(l->flags & EVLOOP_ONCE)) {
             l->restart = 1;
             event_base_loopbreak(l->eb);        /* go on one wait at a time */
         }
