@@ -503,14 +503,19 @@ class Storm:
 
 
 def _insist(drive: Callable[[], None]) -> None:
-    """Run it to its end, whatever strikes before it has blocked the signal."""
+    """Run it to its end, whatever strikes before it has blocked the signal; and before this has caught it."""
     while True:
         try:
-            try:
-                drive()
-                return
-            except (KeyboardInterrupt, Struck):
-                pass
+            while True:
+                try:
+                    while True:
+                        try:
+                            drive()
+                            return
+                        except (KeyboardInterrupt, Struck):
+                            pass
+                except (KeyboardInterrupt, Struck):
+                    pass
         except (KeyboardInterrupt, Struck):
             pass
 
