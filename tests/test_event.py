@@ -1141,6 +1141,8 @@ def test_debug_mode_takes_what_is_no_mistake() -> None:
                     Event(base, fd, READ | PERSIST, print).add()
                 except OSError as error:
                     print(type(error).__name__)
+        left.close()
+        right.close()
         """
     printed = output_of(textwrap.dedent(code), LIBEVENT_CFFI_DEBUG="mode,locks").split()
     assert printed[0] == "b'x'"
