@@ -527,3 +527,23 @@ def test_python_signals_wait_for_the_main_thread(running: EventBase) -> None:
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_base_without_locks_is_dumped_by_its_own_thread_only() -> None:
+    """libevent walks its lists for dump(), and with NOLOCK nothing keeps them still for another thread."""
+    with EventBase(flags=BaseFlag.NOLOCK) as base:
+        refused: list[BaseException] = []
+
+        def look() -> None:
+            try:
+                base.dump()
+            except WrongThreadError as error:
+                refused.append(error)
+            base.loop_exit()
+
+        thread = threading.Thread(target=look)
+        base.call_soon(thread.start)
+        base.dispatch(exit_on_empty=False)
+        thread.join()
+        assert len(refused) == 1
+        assert "Inserted" in base.dump() or base.dump() == ""

@@ -44,7 +44,7 @@ def make_base(
             lib.event_config_set_num_cpus_hint(config, convert.c_int(cpu_hint, "cpu_hint", 1))
         _limit(config, max_interval, max_callbacks, convert.c_int(min_priority, "min_dispatch_priority", 0))
         check.clear_errno()
-        pointer = lib.lev_base_new(config, priorities)
+        pointer = lib.lev_base_new(config, priorities, bool(flags & BaseFlag.NOLOCK))
         if not pointer:
             _explain(avoid_methods, required_features)
         return ffi.gc(pointer, lib.lev_base_drop)

@@ -181,14 +181,18 @@ class Inspection(Loop):
         Return the pending events as libevent writes them, with its own and ours among them; also written to
         *file*, which is anything with write().
 
+        Any thread may ask; of a base made with NOLOCK only the one that uses it.  Raises ClosedError,
+        WrongThreadError, and OSError when the system gives no temporary file.
+
         Wraps: event_base_dump_events() <event2/event.h>; libevent >= 2.0.
         """
         self._check_open()
-        memory = check.check_pointer(lib.lev_base_dump(self._l), "event_base_dump_events")
+        memory = ffi.new("char **")
+        self._checked(lib.lev_base_dump(self._l, memory), "event_base_dump_events")
         try:
-            text: str = ffi.string(memory).decode("utf-8", "replace")
+            text: str = ffi.string(memory[0]).decode("utf-8", "replace")
         finally:
-            lib.lev_free(memory)
+            lib.lev_free(memory[0])
         if file is not None:
             file.write(text)
         return text

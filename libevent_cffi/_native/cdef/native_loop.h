@@ -46,7 +46,7 @@ struct lev_base;                        /* opaque: the TLS module includes these
 
 extern long lev_forks;
 
-struct lev_base *lev_base_new(struct event_config *config, int priorities);
+struct lev_base *lev_base_new(struct event_config *config, int priorities, int unlocked);
 int lev_base_close(struct lev_base *l);
 void lev_base_drop(struct lev_base *l);
 int lev_base_reinit(struct lev_base *l);
@@ -98,7 +98,7 @@ int lev_signal_reassert(int signum);
 int lev_signal_came(int signum);
 int lev_signal_hold(int signum, int hold);
 int lev_signal_activate(struct lev_base *l, int signum);
-char *lev_base_dump(struct lev_base *l);
+int lev_base_dump(struct lev_base *l, char **text);
 
 extern "Python" int lev_py_plain(int64_t token, int slot);
 extern "Python" int lev_py_event(int64_t token, int what, int slot);

@@ -324,7 +324,7 @@ static void lev_base_unlink(struct lev_base *l) { (void)l; }
 #endif
 
 /* NULL with errno, or with errno 0 when libevent has no method that fits. */
-static struct lev_base *lev_base_new(struct event_config *config, int priorities)
+static struct lev_base *lev_base_new(struct event_config *config, int priorities, int unlocked)
 {
     int highest;
     struct lev_base *l = lev_calloc(1, sizeof(*l));
@@ -344,6 +344,7 @@ static struct lev_base *lev_base_new(struct event_config *config, int priorities
     l->roomy = -1;
     l->fork_count = LEV_RELAXED(&lev_forks);
     l->priorities = priorities;
+    l->unlocked = unlocked;
     lev_mutex_init(&l->gate);
     errno = 0;
     l->eb = event_base_new_with_config(config);
@@ -524,25 +525,38 @@ static void lev_begin_exit(void)
     LEV_STORE(&lev_exiting, LEV_ME);
 }
 
-/* The pending events as libevent prints them; lev_free() the text. NULL with errno when there is no memory. */
-static char *lev_base_dump(struct lev_base *l)
+static char *lev_read_back(FILE *file)
 {
-    char *text = NULL;
-    long size;
-    FILE *file = tmpfile();
+    long size = ftell(file);
+    char *text = size >= 0 ? lev_malloc((size_t)size + 1) : NULL;
 
-    if (file == NULL)
-        return NULL;
-    if (lev_gate_lock(l) == 0) {
-        event_base_dump_events(l->eb, file);
-        lev_mutex_unlock(&l->gate);
-    }
-    size = ftell(file);
     rewind(file);
-    if (size >= 0 && (text = lev_malloc((size_t)size + 1)) != NULL)
+    if (text != NULL)
         text[fread(text, 1, (size_t)size, file)] = '\0';
-    fclose(file);
     return text;
+}
+
+/*
+ * The pending events as libevent prints them; lev_free() the text.  It walks libevent's lists under its lock; a
+ * base without one can be walked by its own thread only.
+ */
+static int lev_base_dump(struct lev_base *l, char **text)
+{
+    int entered = l->unlocked ? lev_enter(l) : 0, result = entered < 0 ? entered : lev_gate_lock(l);
+    FILE *file = result == 0 ? tmpfile() : NULL;
+
+    if (file != NULL) {
+        event_base_dump_events(l->eb, file);
+        *text = lev_read_back(file);
+        fclose(file);
+    }
+    if (result == 0) {
+        lev_mutex_unlock(&l->gate);
+        result = file == NULL || *text == NULL ? LEV_ERRNO : 0;
+    }
+    if (entered >= 0)
+        lev_leave(l, entered);
+    return result;
 }
 
 /* -- looking in: any thread ------------------------------------------------------------------------------ */

@@ -72,6 +72,7 @@ struct lev_base {
     int is_epoll, is_select, has_changelist;
     int flags;                  /* EVLOOP_ flags of the loop */
     int priorities;
+    int unlocked;               /* made with EVENT_BASE_FLAG_NOLOCK */
     int64_t current;            /* the token of the event whose callback runs */
     long stale, redelivered;
 
