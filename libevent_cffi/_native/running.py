@@ -37,7 +37,7 @@ Failure = tuple[BaseException, Any, int, bool, Any]
 
 #: How many calls deep the end of a loop goes, and how often it is tried again.
 _FRAMES = 16
-_ATTEMPTS = 64
+_ATTEMPTS = (0,) * 64
 
 
 def _stack_left(count: int) -> None:
@@ -164,6 +164,8 @@ class Loop(Resource):
                 if lib.lev_log_pending:
                     logs.drain()
             except BaseException as error:
+                if lib.lev_loop_is_mine(self._l):
+                    self._end(True, standin)  # struck between two tries of it
                 self._tell(failure)
                 failure = error
             if standin is not None:
@@ -208,13 +210,11 @@ class Loop(Resource):
             failure = error
         keep = failure is not None or flags & lib.EVLOOP_ONCE
         struck: Any = None
-        for _ in range(_ATTEMPTS):
+        for _ in _ATTEMPTS:  # no call: it would let in more
             try:
                 self._end(bool(keep), standin)
                 break
-            except (
-                BaseException
-            ) as error:  # of a signal handler of the user's own; a call here would let in more
+            except BaseException as error:  # of a signal handler of the user's own
                 struck = (error, struck)
         while struck is not None:
             self._tell(failure)

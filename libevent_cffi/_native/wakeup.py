@@ -38,7 +38,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _HAS_RESUME = "RESUME" in dis.opmap
 
 #: How long a Ctrl-C may wait, in seconds, until the next one is raised in the midst: a C function blocks.
-_PATIENCE = 0.1
+_PATIENCE = 1.0
 _kept_since = 0.0
 
 _main_thread = threading.main_thread().ident
@@ -90,13 +90,14 @@ class Standin:
     def give_wakeup_back(self) -> None:
         """Give the wake-up descriptor back, unless somebody has set another one meanwhile."""
         if self._old:
-            found = _set_wakeup_fd(self._old[0])
+            found = _set_wakeup_fd(self._old[0] if self._old[0] != self._wake_fd else -1)
             if found != self._wake_fd:
                 _set_wakeup_fd(found)
             del self._old[:]
 
     def end(self) -> None:
-        """Give the handler back; a Ctrl-C from here on is raised by Python itself."""
+        """Give back the rest; a Ctrl-C from here on is raised by Python itself."""
+        self.give_wakeup_back()
         try:
             if self._guards and _signal.getsignal(signal.SIGINT) is _guard:
                 _set_handler(_signal.default_int_handler)
@@ -136,12 +137,17 @@ def _guard(signum: int, frame: Optional[FrameType]) -> None:
 
 
 def _keep(loop: Any, signum: int, frame: Optional[FrameType]) -> None:
-    """Have dispatch() of *loop* raise it, unless one that came before still waits for that."""
+    """
+    Have dispatch() of *loop* raise it.
+
+    One that comes when another has waited for long is raised where a C function of the user's still runs;
+    never elsewhere, for the process may as well have waited for a processor.
+    """
     global _kept_since
     now = time.monotonic()
     if not lib.lev_loop_state(loop._l) & lib.LEV_WAS_INTERRUPTED:
         _kept_since = now
-    elif now - _kept_since > _PATIENCE:
+    elif now - _kept_since > _PATIENCE and frame is not None and frame.f_code in DELIVERING:
         _signal.default_int_handler(signum, frame)
     loop._breaking = True
     lib.lev_interrupt(loop._l)

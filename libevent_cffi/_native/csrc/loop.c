@@ -321,7 +321,7 @@ static int lev_take_interrupt(struct lev_base *l)
 static void lev_loop_wakeup(struct lev_base *l, int old)
 {
     l->python_signals = 1;
-    l->old_wakeup = old;
+    l->old_wakeup = old != l->wake_pair[1] ? old : -1; /* or it would write to itself for ever */
 }
 
 static int lev_soon(struct lev_base *l)
