@@ -22,7 +22,7 @@ from libevent_cffi._native import callbacks, wakeup
 
 IS_PYPY = sys.implementation.name == "pypy"
 #: A longer storm by hand: LIBEVENT_CFFI_STORM=5000 python -m pytest tests/test_interrupts.py
-INTERRUPTS = int(os.environ.get("LIBEVENT_CFFI_STORM", "200"))
+INTERRUPTS = int(os.environ.get("LIBEVENT_CFFI_STORM", "50"))
 SECONDS = max(15.0, INTERRUPTS / 20)
 
 INTERPRETERS = [(), ("--jit", "off")] if IS_PYPY else [()]
