@@ -170,7 +170,7 @@ class MonotonicTimer:
         """
         Return the time in seconds.
 
-        Two timers that were made alike tell the same time; a base's own clock is EventBase.time().
+        Two timers that were made alike tell the same time; EventBase.now() is another clock, the time of day.
 
         Wraps: evutil_gettime_monotonic() event_gettime_monotonic() <event2/util.h>; libevent >= 2.1.
         """
