@@ -319,7 +319,7 @@ def test_dispatch_inside_a_callback_is_refused(base: EventBase, run: Run) -> Non
 
     def inside() -> None:
         for run_loop in (base.dispatch, base.loop, base.poll):
-            with pytest.raises(LoopBusyError, match="already"):
+            with pytest.raises(LoopBusyError, match=r"already, .*: return from it"):
                 run_loop()
         told.append("refused")
 
@@ -391,6 +391,21 @@ def test_loop_exit_returns_after_the_active_callbacks(base: EventBase) -> None:
     base.dispatch()
     assert told == [1, 2, 3]
     assert not base.got_exit
+
+
+def test_loop_exit_leaves_the_less_urgent_active(run: Run) -> None:
+    """It has the middle priority itself, and each active event counts as an added one too."""
+    with EventBase(priorities=3) as base:
+        told: list[int] = []
+        for priority in (2, 0):
+            user = Event(base, None, NOTHING, lambda fd, what, n: told.append(n), priority, priority=priority)
+            user.activate()
+        base.loop_exit()
+        base.dispatch()
+        assert told == [0]
+        assert (base.count(), base.count(EventCount.ADDED), len(base.events())) == (2, 1, 1)
+        run(base)
+        assert told == [0, 2]
 
 
 def test_loop_exit_after_a_while(base: EventBase) -> None:
@@ -1074,10 +1089,9 @@ def test_close_from_another_thread_is_refused_while_it_runs(base: EventBase, run
             (lambda: base.activate_signal(1), WrongThreadError),
             (lambda: base.call_soon(print), WrongThreadError),
         ):
-            try:
+            with pytest.raises(kind, match=r"loop_break\(\)|call_soon_threadsafe\("):
                 function()
-            except kind:
-                told.append("refused")
+            told.append("refused")
 
     def ask() -> None:
         thread = threading.Thread(target=refused)

@@ -186,9 +186,13 @@ class Loop(Resource):
 
     def _refuse_loop(self, code: int) -> NoReturn:
         if code == lib.LEV_WRONG_THREAD and self._running:
-            raise LoopBusyError("the base is being dispatched by another thread")
+            raise LoopBusyError(
+                "the base is being dispatched by another thread: call_soon_threadsafe() has that one call you"
+            )
         if code == lib.LEV_RUNNING:
-            raise LoopBusyError("the base is being dispatched already, by the caller of this callback")
+            raise LoopBusyError(
+                "the base is being dispatched already, by the caller of this callback: return from it"
+            )
         refuse(self, code, "event_base_loop")
 
     def _run_guarded(

@@ -39,18 +39,19 @@ class EventBase(ShortForms, Inspection):
 
     Every keyword is fixed for its life but *error_handler*:
 
-    - *avoid_methods*: names, as of supported_methods(), not to use.
+    - *avoid_methods*: names, as of supported_methods(), not to use; others count for nothing.
     - *required_features*: what the method must be able to do.
-    - *flags*: see BaseFlag.  The default, NO_CACHE_TIME, keeps a slow callback from spoiling the timers after
-      it.
-    - *priorities*: how many (1 to 255); events of priority 0 go first.
+    - *flags*: see ``libevent_cffi.flags.BaseFlag``.  The default, NO_CACHE_TIME, keeps a slow callback from
+      spoiling the timers after it.
+    - *priorities*: how many (1 to 255); events of priority 0 go first.  As in C the less urgent wait for as
+      long as more urgent ones are active: one of those that is always ready keeps them from running at all.
     - *max_dispatch_interval* (seconds) and *max_dispatch_callbacks*: look for new events at least so often
       while callbacks of priority *min_dispatch_priority* or less urgent ones run.  1000 callbacks by default,
       so that an event that activates itself leaves room for the rest.
     - *cpu_hint*: how many processors there are, for Windows.
     - *error_handler*: ``error_handler(error, source)`` takes an Exception that a callback raised, with the
-      object whose callback it was, and the loop goes on; None has dispatch() raise it.  KeyboardInterrupt and
-      SystemExit are raised always.
+      object whose callback it was (the base for call_soon_threadsafe()), and the loop goes on; None has
+      dispatch() raise it.  KeyboardInterrupt and SystemExit are raised always.
 
     One thread at a time may use a base and its objects, and while it is dispatched only that one.  The others
     have call_soon_threadsafe(), loop_exit(), loop_break() and introspection; for anything else they get
@@ -131,7 +132,8 @@ class EventBase(ShortForms, Inspection):
         Run as *flags* say: until nothing is pending; with ONCE until callbacks have run; with NONBLOCK until
         nothing is ready; with NO_EXIT_ON_EMPTY also while nothing is pending.
 
-        NONBLOCK alone never returns while a descriptor stays ready: ONCE|NONBLOCK, as poll() has it, does.
+        NONBLOCK alone never returns while a descriptor stays ready: ONCE|NONBLOCK, as poll() has it, does,
+        once no event is active any more.
 
         Returns False when nothing is pending any more.  Raises as dispatch() does.
 
@@ -185,10 +187,10 @@ class EventBase(ShortForms, Inspection):
         """
         Return from dispatch() after the active callbacks, *after* seconds from now.
 
-        Of several the earliest counts.  Before dispatch() it counts for the next one; what is not due when
-        dispatch() returns for another reason is forgotten, but poll() and wait() leave it.  Any thread may
-        call it.  Raises ValueError,
-        ClosedError.
+        It has the middle priority: more urgent callbacks go first, less urgent ones stay active.  Of several
+        the earliest counts.  Before dispatch() it counts for the next one; what is not due when dispatch()
+        returns for another reason is forgotten, but poll() and wait() leave it.  Any thread may call it.
+        Raises ValueError, ClosedError.
 
         Wraps: event_base_loopexit() <event2/event.h>; libevent >= 1.4.
         """

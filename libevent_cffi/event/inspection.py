@@ -129,8 +129,9 @@ class Inspection(Loop):
         """
         Return how many events there are of the kinds *what*: added, active, or virtual.
 
-        Events with keepalive=False do not count.  The calls that call_soon() queued count as one.  Any thread
-        may ask.  Raises ClosedError.
+        As in C an active event counts as added too: with both kinds, as by default, it counts twice; events()
+        has it once.  Events with keepalive=False do not count.  The calls that call_soon() queued count as
+        one.  Any thread may ask.  Raises ClosedError.
 
         Wraps: event_base_get_num_events() <event2/event.h>; libevent >= 2.1.
         """
