@@ -17,10 +17,14 @@ def accept(base: EventBase, listener: socket.socket) -> None:
 
 
 def echo(fd: int, what: EventFlag, base: EventBase, client: socket.socket) -> None:
-    """Send back what has arrived; a client that is silent for a minute is dropped."""
-    data = b"" if what & EventFlag.TIMEOUT else client.recv(65536)
-    if data:
+    """Send back what has arrived; a client is dropped that is silent for a minute, or does not read."""
+    try:
+        data = b"" if what & EventFlag.TIMEOUT else client.recv(65536)
         client.sendall(data)
+    except OSError as error:  # reset by the client, or BlockingIOError: it reads too slowly
+        print(f"a client is dropped: {error}")
+        data = b""
+    if data:
         return
     event = base.running_event
     if event is not None:

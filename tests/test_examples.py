@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,25 @@ def test_echo_server(signum: int) -> None:
             assert client.recv(5, socket.MSG_WAITALL) == b"hello"
             server.send_signal(signum)
             out, _ = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert out.endswith("bye\n")
+
+
+def test_the_echo_server_outlives_rude_clients() -> None:
+    """One resets its connection, one sends and never reads; the next one is served."""
+    command = [sys.executable, EXAMPLES / "echo_server.py"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = ("127.0.0.1", int(server.stdout.readline().split()[-1]))
+        with socket.create_connection(address, timeout=20) as rude:
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with socket.create_connection(address, timeout=20) as deaf, pytest.raises(ConnectionError):
+            deaf.sendall(b"x" * 100_000_000)
+        with socket.create_connection(address, timeout=20) as client:
+            client.sendall(b"hello")
+            assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+        server.terminate()
+        out, _ = server.communicate(timeout=20)
     assert server.returncode == 0
     assert out.endswith("bye\n")
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ def test_the_tour_does_its_work_and_ends_well() -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT])
 def test_serving_ends_at_ctrl_c(signum: int) -> None:
-    """With --serve it echoes until Ctrl-C, then ends with status 0 and without a traceback."""
+    """With --serve it echoes until Ctrl-C, also after a reset, then ends with status 0 and no traceback."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -34,9 +35,11 @@ def test_serving_ends_at_ctrl_c(signum: int) -> None:
         assert server.stdout is not None
         found = re.fullmatch(r"echoing on (\S+) port (\d+); Ctrl-C ends it\n", server.stdout.readline())
         assert found is not None
+        with socket.create_connection((found[1], int(found[2])), timeout=20) as rude:
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with socket.create_connection((found[1], int(found[2])), timeout=20) as client:
             client.sendall(b"hello")
             assert client.recv(5, socket.MSG_WAITALL) == b"hello"
             server.send_signal(signum)
             out, err = server.communicate(timeout=20)
-    assert (server.returncode, out, err) == (0, "\n1 connections were served\n", "")
+    assert (server.returncode, out, err) == (0, "\n2 connections were served\n", "")

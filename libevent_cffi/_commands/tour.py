@@ -156,10 +156,12 @@ class _Echo:
         Event(self._base, connection, READ | PERSIST, self._echo, connection).add()
 
     def _echo(self, fd: int, what: EventFlag, connection: socket.socket) -> None:
-        data = connection.recv(65536)
-        if data:
+        try:
+            data = connection.recv(65536)
             connection.sendall(data)
-        else:
+        except OSError:  # reset by the client, or BlockingIOError: it reads too slowly
+            data = b""
+        if not data:
             event = self._base.running_event
             assert event is not None
             event.close()
