@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from conftest import output_of
 
 from libevent_cffi import PERSIST, READ, Event, EventBase, Signal, Timer, util
 from libevent_cffi._native import lib
@@ -171,6 +172,41 @@ def test_any_thread_may_stop_a_loop(base: EventBase, how: str) -> None:
         base.dispatch(exit_on_empty=False)
     assert base.got_break == (how == "loop_break")
     assert base.got_exit == (how == "loop_exit")
+
+
+LOOK_WHILE_CHUNKS_GO = """
+import sys, threading, time
+from libevent_cffi import Event, EventBase, EventFlag
+
+sys.setswitchinterval(1e-5)
+base = EventBase()
+*others, last, watched = [Event(base, None, EventFlag(0), int) for _ in range(65)]
+done = []
+
+def look():
+    while not done:
+        watched.pending
+
+for event in others:
+    event.add()
+threads = [threading.Thread(target=look) for _ in range(2)]
+for thread in threads:
+    thread.start()
+end = time.monotonic() + {seconds}
+while time.monotonic() < end:
+    last.add()  # there are 64 places in a chunk of C's memory
+    watched.add()  # so this one gets a chunk of its own
+    last.delete()
+    watched.delete()  # which is freed
+done.append(1)
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_looking_at_an_event_while_its_memory_goes() -> None:
+    """Event.pending of other threads, in libevent's debug mode: it ended the process for a freed event."""
+    assert output_of(LOOK_WHILE_CHUNKS_GO.format(seconds=SECONDS), LIBEVENT_CFFI_DEBUG="mode") == ""
 
 
 def test_stopping_against_posting_leaves_no_call_waiting() -> None:

@@ -110,10 +110,10 @@ static void lev_chunk_free(struct lev_base *l, int place)
     struct lev_chunk *chunk = l->chunks[place];
     int i;
 
-    if (lev_debug_mode_on)
+    lev_mutex_lock(&l->gate);
+    if (lev_debug_mode_on)      /* under the gate: another thread may be looking at one of them still */
         for (i = 0; i < LEV_CHUNK; i++)
             event_debug_unassign(&chunk->slots[i].ev);
-    lev_mutex_lock(&l->gate);
     l->chunks[place] = NULL;
     lev_mutex_unlock(&l->gate);
     if (place < l->chunk_hint)
