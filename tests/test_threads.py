@@ -1,8 +1,8 @@
 """
 Threads: what any of them may do, and how the rest is refused.
 
-LIBEVENT_CFFI_LONG=1 makes the storms as long as the reliability page claims: 100,000 calls of each of eight
-threads, ten seconds of close() against everything.
+LIBEVENT_CFFI_LONG=1 makes the storms long: 100,000 calls of each of eight threads, ten seconds of close()
+against everything.
 """
 
 from __future__ import annotations

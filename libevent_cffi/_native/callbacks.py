@@ -9,8 +9,8 @@ The journey of an event:
 2.  ``dispatch()`` takes a *slot* of ``tables`` for the time it runs and puts that table there: the only way
     from a global to an object, and open only while something runs (running.py).
 3.  libevent calls the shim in csrc/events.c, which calls the function here that fits the event's form, with
-    the token and the slot.  cffi takes the GIL.  The slot's lowest bit says that the event is not pending
-    any more.
+    the token and twice the slot; the lowest bit says that the event is not pending any more.  cffi takes the
+    GIL.  (What is called for the loop itself, from csrc/loop.c and watch.c, gets the slot as it is.)
 4.  The function here looks the event up and calls the user's.  What it returns is all that C learns:
 
     ===========  ===========================================================================================
@@ -49,7 +49,7 @@ RAISED: int = lib.LEV_RAISED
 STALE: int = lib.LEV_STALE
 
 #: The token of a timer that waits in the queue of call_soon().
-SOON = -2
+SOON: int = lib.LEV_SOON
 
 #: Per slot of a running loop twice its table of events, token to event; and the loop.
 tables: list[dict[int, Any]] = []
@@ -252,11 +252,11 @@ def lev_py_soon(slot: int) -> int:
 
 
 @trampoline
-def lev_py_wake(why: int, slot: int) -> int:
+def lev_py_wake(python_signals: int, slot: int) -> int:
     """The loop was woken: Python's signal handlers run, and libevent's messages reach the log."""
     loop = loops[slot]
     try:
-        loop._woken(why)
+        loop._woken(python_signals)
     except BaseException as error:
         loop._failed = (error, loop, 0, True, loop._failed)
         return RAISED

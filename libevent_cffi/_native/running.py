@@ -356,8 +356,8 @@ class Loop(Resource):
 
     # -- called from C ---------------------------------------------------------------------------------------
 
-    def _woken(self, why: int) -> None:
-        if why & lib.LEV_WHY_SIGNAL:
+    def _woken(self, python_signals: int) -> None:
+        if python_signals:
             wakeup.run_signal_handlers()
         logs.drain()
 

@@ -26,8 +26,7 @@
 #define LEV_WAS_CLOSED ...
 #define LEV_WAS_BROKEN ...
 
-#define LEV_WHY_SIGNAL ...
-#define LEV_WHY_LOG ...
+#define LEV_SOON ...
 
 #define LEV_WATCH_PREPARE ...
 #define LEV_WATCH_CHECK ...
@@ -43,8 +42,6 @@
 #define LEV_NSIG ...
 
 struct lev_base;                        /* opaque: the TLS module includes these declarations without the C */
-
-extern long lev_forks;
 
 struct lev_base *lev_base_new(struct event_config *config, int priorities, int unlocked);
 int lev_base_close(struct lev_base *l);
@@ -104,6 +101,6 @@ extern "Python" int lev_py_plain(int64_t token, int slot);
 extern "Python" int lev_py_event(int64_t token, int what, int slot);
 extern "Python" int lev_py_signal(int64_t token, int slot);
 extern "Python" int lev_py_soon(int slot);
-extern "Python" int lev_py_wake(int why, int slot);
+extern "Python" int lev_py_wake(int python_signals, int slot);
 extern "Python" int lev_py_prepare(double timeout, int slot);
 extern "Python" int lev_py_check(int slot);

@@ -7,7 +7,7 @@
  * Who may touch it: the thread whose mark is in "owner".  Each call takes the word when it is free and gives
  * it back at its end (lev_enter, lev_leave); while a loop runs, its thread keeps it.  A second thread is
  * refused before it looks at anything else.  The few calls that any thread may make at any time (stopping,
- * waking) hold the gate, which keeps the event_base from being freed under them.
+ * waking, looking) hold the gate, which keeps the event_base from being freed under them.
  */
 
 enum {                          /* what calls answer when they fail; 0 and more is success */
@@ -34,8 +34,6 @@ enum {                          /* what a trampoline answers, see callbacks.py *
 enum { LEV_STOP_BREAK = 1, LEV_STOP_EXIT = 2, LEV_STOP_LATER = 4 };
 
 enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_BROKEN = 8 };
-
-enum { LEV_WHY_SIGNAL = 1, LEV_WHY_LOG = 2 };
 
 #define LEV_COMMON_MAX 256      /* libevent's own limit (event.c:MAX_COMMON_TIMEOUTS) */
 
@@ -125,7 +123,7 @@ static int lev_py_plain(int64_t token, int slot);
 static int lev_py_event(int64_t token, int what, int slot);
 static int lev_py_signal(int64_t token, int slot);
 static int lev_py_soon(int slot);
-static int lev_py_wake(int why, int slot);
+static int lev_py_wake(int python_signals, int slot);
 static int lev_py_prepare(double timeout, int slot);
 static int lev_py_check(int slot);
 

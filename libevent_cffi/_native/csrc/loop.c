@@ -35,8 +35,11 @@ static void lev_arm_soon(struct lev_base *l)
 /* Act on what any thread asked for. */
 static void lev_apply_stop(struct lev_base *l)
 {
-    long stop = LEV_SWAP(&l->stop, 0);
+    long stop;
 
+    if (l->forked || LEV_RELAXED(&l->stop) == 0)
+        return;
+    stop = LEV_SWAP(&l->stop, 0);
     if (stop & LEV_STOP_BREAK) {
         l->got |= LEV_STOP_BREAK;
         event_base_loopbreak(l->eb);
@@ -66,8 +69,7 @@ static void lev_after_callback(struct lev_base *l)
 {
     if (l->forked)
         return;
-    if (LEV_RELAXED(&l->stop))
-        lev_apply_stop(l);
+    lev_apply_stop(l);
     if (LEV_RELAXED(&lev_log_pending) && !l->log_asked) {
         l->log_asked = 1;
         lev_wake(l);
@@ -97,12 +99,12 @@ static int lev_empty_pair(struct lev_base *l)
     return signals;
 }
 
-static void lev_call_wake(struct lev_base *l, int why)
+static void lev_call_wake(struct lev_base *l)
 {
     int attempt, answer = LEV_UNDELIVERED;
 
     for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = lev_py_wake(why, l->slot);
+        answer = lev_py_wake(l->python_signals, l->slot);
         if (lev_delivered(l, answer))
             break;
     }
@@ -124,9 +126,8 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
         lev_arm_soon(l);
     l->log_asked = 0;
     if ((signals || LEV_RELAXED(&lev_log_pending)) && !l->broken)
-        lev_call_wake(l, (l->python_signals ? LEV_WHY_SIGNAL : 0) | LEV_WHY_LOG);
-    if (!l->forked && LEV_RELAXED(&l->stop))
-        lev_apply_stop(l);
+        lev_call_wake(l);
+    lev_apply_stop(l);
     if (signals || l->waits_singly)
         lev_tick(l);
 }
@@ -259,12 +260,10 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     l->broken = l->interrupted;
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
         lev_arm_soon(l);
-    if (LEV_RELAXED(&l->stop))
-        lev_apply_stop(l);
+    lev_apply_stop(l);
     if (l->todo_count > 0 && !l->broken && !(l->got & LEV_STOP_BREAK)) {
         lev_deliver_todo(l);
-        if (!l->forked && LEV_RELAXED(&l->stop))
-            lev_apply_stop(l);
+        lev_apply_stop(l);
         flags |= EVLOOP_NONBLOCK * !!(flags & EVLOOP_ONCE);
     }
     if (!l->broken && !(l->got & LEV_STOP_BREAK)) {

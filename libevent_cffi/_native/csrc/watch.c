@@ -26,8 +26,7 @@ static void lev_run_prepare(struct lev_base *l, double timeout)
     l->changed = 0;
     if (l->watching & LEV_WATCH_PREPARE)
         lev_call_watchers(l, 1, timeout);
-    if (!l->forked && LEV_RELAXED(&l->stop))
-        lev_apply_stop(l);
+    lev_apply_stop(l);
 }
 
 static void lev_run_check(struct lev_base *l)
@@ -35,8 +34,7 @@ static void lev_run_check(struct lev_base *l)
     l->check_due = 0;
     if (l->watching & LEV_WATCH_CHECK)
         lev_call_watchers(l, 0, 0);
-    if (!l->forked && LEV_RELAXED(&l->stop))
-        lev_apply_stop(l);
+    lev_apply_stop(l);
 }
 
 struct lev_soonest {
