@@ -102,6 +102,19 @@ def test_a_failure_keeps_the_rest_of_a_count(base: EventBase, run: Run) -> None:
     event.close()
 
 
+def test_a_deleted_rest_does_not_cut_a_poll_short(base: EventBase) -> None:
+    """What was kept for the next loop, and closed before it, is nothing that happened: poll() waits."""
+    told: list[int] = []
+    event = Signal(base, signal.SIGUSR1, lambda number: 1 // 0).add()
+    event.activate(count=2)
+    with pytest.raises(ZeroDivisionError):
+        base.poll()
+    event.close()
+    base.call_later(0.02, told.append, 1)
+    base.poll(10.0)
+    assert told == [1]
+
+
 @pytest.mark.parametrize("end", ["delete", "close"])
 def test_deleted_in_its_callback_it_is_not_told_the_rest(base: EventBase, run: Run, end: str) -> None:
     """delete() in the callback of a signal that came five times ends it there."""

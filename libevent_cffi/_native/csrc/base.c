@@ -235,11 +235,15 @@ static int lev_renew(struct lev_base *l)
 
 static int lev_base_reinit(struct lev_base *l)
 {
-    int result, entered = lev_enter(l);
+    long before = l->fork_count;
+    int result = 0, entered = lev_enter(l);
 
     if (entered < 0)
         return entered;
-    result = l->running ? LEV_RUNNING : lev_renew(l);
+    if (l->running)
+        result = LEV_RUNNING;
+    else if (l->fork_count == before)   /* entering has not done it */
+        result = lev_renew(l);
     lev_leave(l, entered);
     return result;
 }

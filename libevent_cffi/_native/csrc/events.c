@@ -461,10 +461,10 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
         lev_tick(l);
 }
 
-/* What an earlier loop left behind, before anything new. */
-static void lev_deliver_todo(struct lev_base *l)
+/* What an earlier loop left behind, before anything new. 1: there was something, 0: only deleted events. */
+static int lev_deliver_todo(struct lev_base *l)
 {
-    int i, count = l->todo_count;
+    int i, count = l->todo_count, found = 0;
 
     for (i = 0; i < count && !lev_is_leaving(l); i++) {
         struct lev_event *e = lev_slot(l, l->todo[i]);
@@ -474,8 +474,10 @@ static void lev_deliver_todo(struct lev_base *l)
         what = e->todo;
         e->todo = 0;
         l->redelivered++;
+        found = 1;
         lev_deliver(l, e, what);
     }
     memmove(l->todo, l->todo + i, (size_t)(l->todo_count - i) * sizeof(*l->todo));
     l->todo_count -= i;
+    return found;
 }

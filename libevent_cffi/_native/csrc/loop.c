@@ -84,7 +84,7 @@ static int lev_empty_pair(struct lev_base *l)
     int signals = 0;
     long i, count;
 
-    LEV_STORE(&l->awake, 0);            /* first: who comes now writes again */
+    (void)LEV_SWAP(&l->awake, 0);       /* first: who comes now writes again, and who came before is seen */
     while ((count = lev_read_fd(l->wake_pair[0], bytes, sizeof(bytes))) > 0) {
         for (i = 0; i < count; i++) {
             if (bytes[i] == 0)
@@ -262,9 +262,9 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         lev_arm_soon(l);
     lev_apply_stop(l);
     if (l->todo_count > 0 && !l->broken && !(l->got & LEV_STOP_BREAK)) {
-        lev_deliver_todo(l);
+        if (lev_deliver_todo(l) && (flags & EVLOOP_ONCE))
+            flags |= EVLOOP_NONBLOCK;
         lev_apply_stop(l);
-        flags |= EVLOOP_NONBLOCK * !!(flags & EVLOOP_ONCE);
     }
     if (!l->broken && !(l->got & LEV_STOP_BREAK)) {
         if (limit >= 0)
