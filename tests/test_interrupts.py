@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import storm
 
+import libevent_cffi
 from libevent_cffi import EventBase
 from libevent_cffi._native import callbacks, wakeup
 
@@ -247,6 +248,30 @@ def test_ctrl_c_in_a_callback_is_raised_there(plain_base: EventBase) -> None:
     plain_base.call_soon(told.append, "next")
     plain_base.dispatch()
     assert told == ["taken", "next"]
+
+
+def test_our_code_is_known_by_any_path() -> None:
+    """
+    The guard knows the package's own code also when it was found by a path with dots in it.
+
+    With PYTHONPATH=. CPython 3.9 names files "/home/./libevent_cffi/…": everything was taken for the user's.
+    """
+    folder = Path(libevent_cffi.__file__).parent
+    dotted = os.path.join(folder.parent.parent, ".", folder.parent.name)
+    code = """
+import signal
+from libevent_cffi._native import callbacks, wakeup
+class Frame:
+    f_code = callbacks.take_slot.__code__
+    f_back = None
+    f_lasti = 10
+print(wakeup._is_users(Frame))
+"""
+    path = os.pathsep.join([dotted, *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=os.sep)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_ctrl_c_in_a_c_function_lets_it_finish(plain_base: EventBase) -> None:

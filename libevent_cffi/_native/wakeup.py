@@ -34,7 +34,8 @@ from .callbacks import DELIVERING
 
 __all__ = ["Standin", "on_main_thread", "run_signal_handlers"]
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: As the code of the package names it, which need not be a normal path.
+_PACKAGE = os.path.dirname(os.path.dirname((lambda: None).__code__.co_filename)) + os.sep
 _HAS_RESUME = "RESUME" in dis.opmap
 
 #: How long a Ctrl-C may wait, in seconds, until the next one is raised in the midst: a C function blocks.
