@@ -1142,3 +1142,45 @@ def test_a_dropped_base_is_freed_with_everything_on_it(method: Any, pair: Pair) 
     assert gone() is None
     assert (util.memory_counters().blocks, len(os.listdir("/proc/self/fd"))) == before
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+STOPPING: dict[str, Callable[[EventBase], object]] = {
+    "loop_exit": lambda base: base.call_later(0.02, base.loop_exit, priority=0),
+    "loop_exit later": lambda base: base.loop_exit(after=0.02),
+    "loop_exit of a thread": lambda base: threading.Timer(0.02, base.loop_exit).start(),
+}
+
+
+def keep_urgent(base: EventBase, pair: Pair) -> list[str]:
+    """Have a descriptor stay ready at priority 0, and another event of it wait below."""
+    told: list[str] = []
+    pair[1].send(b"x")
+    base.on_readable(pair[0], told.append, "urgent", priority=0)
+    base.on_readable(pair[0], told.append, "other", priority=1)
+    return told
+
+
+@pytest.mark.parametrize("stop", STOPPING)
+def test_urgent_events_keep_no_loop_from_exiting(method: Any, pair: Pair, run: Run, stop: str) -> None:
+    """
+    While a descriptor of priority 0 stays ready, libevent comes to nothing below it.
+
+    Neither would it come to its own exit, which has the middle priority (event.c:event_process_active).
+    """
+    with method.make(priorities=2) as base:
+        told = keep_urgent(base, pair)
+        STOPPING[stop](base)
+        run(base)
+        assert base.got_exit
+        assert set(told) == {"urgent"}
+
+
+@pytest.mark.parametrize("timeout", [0.0, 5.0, None])
+def test_urgent_events_keep_no_poll_from_ending(method: Any, pair: Pair, timeout: Optional[float]) -> None:
+    """poll() would not end while an event of a lower priority stays active: libevent's ONCE waits for none."""
+    with method.make(priorities=2) as base:
+        told = keep_urgent(base, pair)
+        base.loop_exit(after=20.0)
+        assert base.poll(timeout)
+        assert set(told) == {"urgent"}
+        assert not base.got_exit

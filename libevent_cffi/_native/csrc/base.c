@@ -3,7 +3,9 @@
 static void lev_on_wake(evutil_socket_t fd, short what, void *arg);
 static void lev_on_soon(evutil_socket_t fd, short what, void *arg);
 static void lev_on_exit(evutil_socket_t fd, short what, void *arg);
+static void lev_on_exit_later(evutil_socket_t fd, short what, void *arg);
 static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
+static void lev_on_patience(evutil_socket_t fd, short what, void *arg);
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
@@ -160,21 +162,22 @@ static int lev_add_own_events(struct lev_base *l)
 
     event_assign(&l->soon, l->eb, -1, 0, lev_on_soon, l);
     event_priority_set(&l->soon, middle);
-    event_assign(&l->exit_later, l->eb, -1, 0, lev_on_exit, l);
-    event_priority_set(&l->exit_later, middle);
+    event_assign(&l->exit_later, l->eb, -1, 0, lev_on_exit_later, l);
+    event_priority_set(&l->exit_later, 0);      /* or urgent events keep it out */
     lev_assign_internal(l, &l->exit_now, -1, 0, lev_on_exit, middle);
     lev_assign_internal(l, &l->limit, -1, 0, lev_on_limit, last);
     event_assign(&l->tick, l->eb, -1, 0, lev_on_tick, l);
     event_priority_set(&l->tick, last);
+    lev_assign_internal(l, &l->patience, -1, 0, lev_on_patience, 0);
     return lev_add_wake(l);
 }
 
 static void lev_drop_own_events(struct lev_base *l)
 {
-    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick};
+    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience};
     int i;
 
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < 7; i++) {
         if (!event_initialized(all[i]))
             continue;
         event_del(all[i]);

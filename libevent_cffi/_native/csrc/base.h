@@ -31,6 +31,8 @@ enum {                          /* what a trampoline answers, see callbacks.py *
     LEV_STALE = 4
 };
 
+#define LEV_PATIENCE 100        /* passes; see lev_arm_patience() */
+
 enum { LEV_STOP_BREAK = 1, LEV_STOP_EXIT = 2, LEV_STOP_LATER = 4 };
 
 enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_BROKEN = 8 };
@@ -80,7 +82,8 @@ struct lev_base {
     int log_asked;
     int python_signals;         /* the pair is also Python's wake-up descriptor */
     int old_wakeup;             /* whose place it took, or -1 */
-    struct event wake, soon, exit_now, exit_later, limit, tick;
+    struct event wake, soon, exit_now, exit_later, limit, tick, patience;
+    int passes;                 /* since it was time to end the loop */
     double exit_at;             /* when the earliest loop_exit(after=) is due; 0: none */
 
     struct lev_chunk **chunks;  /* events, see slots.c */

@@ -32,6 +32,37 @@ static void lev_arm_soon(struct lev_base *l)
         event_active(&l->soon, EV_TIMEOUT, 1);
 }
 
+/*
+ * Events of a lower priority wait while those of a higher one keep coming (event.c:event_process_active), and so
+ * does the end of EVLOOP_ONCE, for which none may be active, and of a loop that was asked to exit.  So passes are
+ * counted from then on, by an event that libevent does not count among the urgent ones, and the loop is left.
+ */
+static void lev_arm_patience(struct lev_base *l)
+{
+    struct timeval now = {0, 0};
+
+    if (!(l->patience.ev_evcallback.evcb_flags & (EVLIST_TIMEOUT | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)))
+        event_add(&l->patience, &now);
+}
+
+static void lev_on_patience(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+    int exits = event_pending(&l->exit_now, EV_TIMEOUT, NULL);
+
+    (void)fd;
+    (void)what;
+    if (!exits && !(l->flags & EVLOOP_ONCE))
+        return;
+    if (++l->passes < LEV_PATIENCE) {
+        lev_arm_patience(l);
+        return;
+    }
+    if (exits)
+        l->got |= LEV_STOP_EXIT;
+    event_base_loopbreak(l->eb);
+}
+
 /* Act on what any thread asked for. */
 static void lev_apply_stop(struct lev_base *l)
 {
@@ -44,8 +75,10 @@ static void lev_apply_stop(struct lev_base *l)
         l->got |= LEV_STOP_BREAK;
         event_base_loopbreak(l->eb);
     }
-    if (stop & LEV_STOP_EXIT)
+    if (stop & LEV_STOP_EXIT) {
         event_active(&l->exit_now, EV_TIMEOUT, 1);
+        lev_arm_patience(l);
+    }
     if ((stop & LEV_STOP_LATER) && l->exit_at > 0) {
         struct timeval tv;
         double left = l->exit_at - lev_clock();
@@ -70,6 +103,8 @@ static void lev_after_callback(struct lev_base *l)
     if (l->forked)
         return;
     lev_apply_stop(l);
+    if ((l->flags & EVLOOP_ONCE) && l->priorities > 1)
+        lev_arm_patience(l);
     if (LEV_RELAXED(&lev_log_pending) && !l->log_asked) {
         l->log_asked = 1;
         lev_wake(l);
@@ -180,6 +215,17 @@ static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
     event_base_loopbreak(l->eb);
 }
 
+/* The time of loop_exit(after=) has come: as if it had been asked for now. */
+static void lev_on_exit_later(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_base *l = arg;
+
+    (void)fd;
+    (void)what;
+    event_active(&l->exit_now, EV_TIMEOUT, 1);
+    lev_arm_patience(l);
+}
+
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -256,6 +302,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     }
     lev_running_base = l;
     l->flags = flags;
+    l->passes = 0;
     l->got &= ~LEV_STOP_LATER;
     l->broken = l->interrupted;
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
@@ -273,6 +320,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         if (!l->forked) {
             event_del(&l->limit);
             event_del(&l->tick);
+            event_del(&l->patience);
         }
     }
     lev_running_base = outer;
