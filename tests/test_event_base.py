@@ -1176,8 +1176,8 @@ def test_urgent_events_keep_no_loop_from_exiting(method: Any, pair: Pair, run: R
 
 
 @pytest.mark.parametrize("timeout", [0.0, 5.0, None])
-def test_urgent_events_keep_no_poll_from_ending(method: Any, pair: Pair, timeout: Optional[float]) -> None:
-    """poll() would not end while an event of a lower priority stays active: libevent's ONCE waits for none."""
+def test_urgent_events_keep_no_poll_from_ending(method: Any, pair: Pair, timeout: float | None) -> None:
+    """libevent's ONCE ends when no event is active, and one of a lower priority would stay so for ever."""
     with method.make(priorities=2) as base:
         told = keep_urgent(base, pair)
         base.loop_exit(after=20.0)

@@ -103,7 +103,7 @@ static int lev_stop(struct lev_base *l, int how, double after)
         return result;
     if (how == LEV_STOP_LATER && (l->exit_at == 0 || lev_clock() + after < l->exit_at))
         l->exit_at = lev_clock() + after;
-    __atomic_fetch_or(&l->stop, how, __ATOMIC_ACQ_REL);
+    LEV_OR(&l->stop, how);
     if (LEV_LOAD(&l->running))
         lev_wake(l);
     lev_mutex_unlock(&l->gate);
@@ -440,7 +440,7 @@ static int lev_base_close(struct lev_base *l)
         return entered;
     if (l->running) {
         l->closed = 1;
-        __atomic_fetch_or(&l->stop, LEV_STOP_BREAK, __ATOMIC_ACQ_REL);
+        LEV_OR(&l->stop, LEV_STOP_BREAK);
         lev_leave(l, entered);
         return LEV_RUNNING;
     }
