@@ -88,6 +88,58 @@ Pair = tuple[socket.socket, socket.socket]
 # -- time ----------------------------------------------------------------------------------------------------
 
 
+class _LyingInt(int):
+    """Every comparison is true, and what it is for arithmetic another number."""
+
+    __hash__ = int.__hash__
+
+    def _true(self, other: object) -> bool:
+        return True
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = _true  # type: ignore[assignment]
+
+    def __int__(self) -> int:
+        return 200
+
+    __index__ = __int__
+
+    def __float__(self) -> float:
+        return -1e300
+
+    def __add__(self, other: object) -> int:
+        return -1
+
+
+class _LyingFloat(float):
+    """Every comparison is true."""
+
+    __hash__ = float.__hash__
+
+    def _true(self, other: object) -> bool:
+        return True
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = _true  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("seconds", [_LyingFloat(-1e300), _LyingFloat(-7.0), _LyingInt(-7)], ids=repr)
+def test_times_of_a_class_that_lies(base: EventBase, refused: Refused, seconds: Any) -> None:
+    """It is the number that counts, not how it compares."""
+    for function in (base.poll, base.common_timeout, Timer(base, print).add):
+        refused(ValueError, function, seconds)
+    refused(ValueError, base.loop_exit, after=seconds)
+    Timer(base, print).add(_LyingInt(7)).close()
+
+
+def test_numbers_of_a_class_that_lies(base: EventBase, refused: Refused) -> None:
+    """Descriptors, signals, priorities and counts: C gets what was checked."""
+    refused(ValueError, base.on_readable, _LyingInt(-5), print)
+    refused(ValueError, Signal, base, _LyingInt(200), print)
+    refused(ValueError, Timer, base, print, priority=_LyingInt(255))
+    refused(ValueError, Event(base, None, EventFlag(0), print).activate, count=_LyingInt(10**9))
+    assert Signal(base, _LyingInt(signal.SIGUSR1), print).fd == signal.SIGUSR1
+    assert Timer(base, print, priority=_LyingInt(0)).priority == 0
+
+
 @pytest.mark.parametrize(("seconds", "kind"), BAD_TIMES, ids=lambda value: repr(value)[:12])
 def test_times_that_are_none(base: EventBase, pair: Pair, refused: Refused, seconds: Any, kind: Any) -> None:
     """

@@ -470,6 +470,24 @@ def test_a_signal_event_is_activated_count_times(base: EventBase, run: Run) -> N
     assert told == [(signal.SIGUSR1, SIGNAL)] * 3
 
 
+def test_a_signal_event_that_activates_itself_leaves_room(base: EventBase, run: Run) -> None:
+    """What its callback activates has its turn in a later pass, so other events are looked at."""
+    told: list[int] = []
+
+    def again(number: int) -> None:
+        told.append(number)
+        assert len(told) < 1_000_000
+        event.activate()
+
+    event = Signal(base, signal.SIGUSR1, again)
+    event.activate(count=2)
+    base.call_later(0.01, base.loop_break)
+    run(base)
+    assert len(told) > 2
+    told.clear()
+    event.close()
+
+
 def test_very_many_activations_of_a_signal_do_not_overflow(plain_base: EventBase) -> None:
     """The number of signals to tell stops at its most, and is not turned into a negative one."""
     event = Event(plain_base, signal.SIGUSR1, SIGNAL | PERSIST, print)

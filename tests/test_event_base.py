@@ -636,7 +636,7 @@ def test_call_soon_that_goes_on_for_ever_leaves_room(base: EventBase, pair: Pair
     event = base.on_readable(left, lambda: (told.append("io"), event.close()))
     run(base)
     assert sorted(told) == ["io", "timer"]
-    assert calls[0] > 2
+    assert calls[0] >= 2
 
 
 def test_an_event_that_activates_itself_leaves_room(base: EventBase, pair: Pair, run: Run) -> None:

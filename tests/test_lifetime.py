@@ -487,6 +487,54 @@ def test_a_base_dropped_inside_its_own_callback_finishes_first(no_leak: None) ->
     assert ref() is None
 
 
+def test_a_finalizer_may_use_the_base_that_is_dropped_with_it() -> None:
+    """Python finalizes garbage in any order: a __del__ that calls a base, its own too, is answered."""
+    code = """
+import gc
+from libevent_cffi import PERSIST, Event, EventBase
+kept, wrong = [], []
+class Base(EventBase):
+    def __del__(self):
+        use(self)
+class Companion:
+    def __init__(self, base):
+        self.base = base
+    def __del__(self):
+        use(self.base)
+        kept.append(self.base)
+class Mine(Event):
+    def __del__(self):
+        tried(self.add, self.delete, self.activate, lambda: self.pending, lambda: repr(self), self.close)
+def tried(*calls):
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            if type(error).__name__ != "ClosedError":
+                wrong.append(error)
+def use(base):
+    tried(lambda: base.closed, lambda: repr(base), lambda: base.call_soon(int),
+        lambda: base.call_later(0, int), base.poll, base.count, base.events, base.statistics,
+        lambda: base.call_soon_threadsafe(int), base.loop_break, base.dump, base.now, base.close)
+for kind in (EventBase, Base) * 30:
+    base = kind()
+    companion = Companion(base)
+    base.call_later(100, id, companion)
+    base.on_signal(10, id, companion)
+    base.call_soon(id, companion)
+    Mine(base, None, PERSIST, id, companion).add(50)
+    del base, companion
+    gc.collect()
+for base in kept:
+    use(base)
+kept.clear()
+for _ in range(5):
+    gc.collect()
+print(wrong)
+"""
+    assert output_of(code).split() == ["[]"]
+
+
 # -- closing inside callbacks --------------------------------------------------------------------------------
 
 

@@ -553,6 +553,24 @@ def test_a_base_without_locks_works_in_its_thread() -> None:
         assert told.count("thread") == 100
 
 
+def test_loops_on_greenlets_may_end_in_any_order() -> None:
+    """A loop that another greenlet interrupts, even in another loop's callback, loses no event."""
+    greenlet = pytest.importorskip("greenlet")
+    with EventBase() as one, EventBase() as two:
+        told: list[str] = []
+        outer = greenlet.getcurrent()
+        inner = greenlet.greenlet(one.dispatch)
+        one.call_later(0, outer.switch)
+        two.call_later(0, inner.switch)
+        one.call_later(0.002, told.append, "one")
+        one.call_soon(told.append, "soon")
+        two.call_later(0.004, told.append, "two")
+        inner.switch()
+        two.dispatch()
+        assert sorted(told) == ["one", "soon", "two"]
+        assert one.statistics().stale_callbacks == two.statistics().stale_callbacks == 0
+
+
 def test_python_signals_wait_for_the_main_thread(running: EventBase) -> None:
     """A loop in another thread leaves Python's signal handling to the main one."""
     seen: list[int] = []

@@ -144,6 +144,22 @@ def test_nested_loops_lend_it_in_turn(plain_base: EventBase) -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_wakeup_descriptor_that_was_closed_meanwhile_is_not_given_back(plain_base: EventBase) -> None:
+    """dispatch() leaves none then, and the base works on."""
+    seen: list[str] = []
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno())
+    plain_base.call_later(0.001, theirs.close)
+    plain_base.dispatch()
+    assert signal.set_wakeup_fd(-1) == -1
+    assert not plain_base.running
+    plain_base.call_soon(seen.append, "again")
+    plain_base.dispatch()
+    assert seen == ["again"]
+    ours.close()
+
+
 def test_no_descriptor_is_left_and_nothing_is_printed() -> None:
     """A thousand handlers in a hundred loops print nothing to stderr and leak no descriptor."""
     code = """

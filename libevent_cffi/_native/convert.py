@@ -32,6 +32,7 @@ __all__ = [
     "format_address",
     "is_numeric",
     "parse_address",
+    "plain_int",
     "seconds_from_timeval",
     "sockaddr_from_c",
     "sockaddr_to_c",
@@ -55,7 +56,7 @@ def fileno(what: FileDescriptorLike) -> int:
     """
     if isinstance(what, bool):
         raise TypeError(f"a descriptor is an int or has fileno(); {what!r} is a bool")
-    number = what if isinstance(what, int) else _call_fileno(what)
+    number = plain_int(what if isinstance(what, int) else _call_fileno(what))
     if number < 0:
         raise ValueError(f"descriptor {number}: the socket or file is closed")
     if number > _INT_MAX:
@@ -73,10 +74,16 @@ def _call_fileno(what: Any) -> int:
     return number
 
 
+def plain_int(value: int) -> int:
+    """Return the number in *value*, whose class could compare and convert as it likes."""
+    return int.__add__(value, 0)
+
+
 def c_int(value: int, name: str, least: int = -_INT_MAX - 1, most: int = _INT_MAX) -> int:
     """Return *value* when it is an int between *least* and *most*; *name* is what the argument is called."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {value!r}")
+    value = plain_int(value)
     if not least <= value <= most:
         raise ValueError(f"{name} must be between {least} and {most}, not {value}")
     return value
@@ -121,9 +128,10 @@ def check_seconds(seconds: float, name: str = "timeout") -> float:
     """Return *seconds* as float; ValueError when it is negative, not a number, or more than ten years."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} is seconds as float, not {seconds!r}")
-    if not 0 <= seconds <= TEN_YEARS:  # false for NaN
+    number = plain_int(seconds) if isinstance(seconds, int) else float.__pos__(seconds)
+    if not 0 <= number <= TEN_YEARS:  # false for NaN
         raise ValueError(f"{name} must be between 0 and ten years of seconds, not {seconds!r}")
-    return float(seconds)
+    return float(number)
 
 
 def timeval_from_seconds(seconds: Optional[float], name: str = "timeout") -> Any:

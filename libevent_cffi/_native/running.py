@@ -30,6 +30,7 @@ _ONE_PASS: int = lib.EVLOOP_ONCE | lib.EVLOOP_NONBLOCK
 _INTERRUPTED: int = lib.LEV_WAS_INTERRUPTED
 _FORKED: int = lib.LEV_WAS_FORKED
 _BROKEN: int = lib.LEV_WAS_BROKEN
+_GONE: int = _FORKED | lib.LEV_WAS_CLOSED
 
 #: What a callback raised: the error, whose callback, its token, whether it had begun, and the failure before.
 Failure = tuple[BaseException, Any, int, bool, Any]
@@ -81,6 +82,7 @@ class Loop(Resource):
         "_l",
         "_method",
         "_operations",
+        "_owner",
         "_preparing",
         "_priorities",
         "_queue",
@@ -92,9 +94,10 @@ class Loop(Resource):
 
     _handler: Optional[Callable[[Exception, object], object]]
 
-    def __init__(self, l: Any) -> None:  # noqa: E741 - the name it has in C
-        #: The lev_base; its destructor frees everything that C holds of the base.
+    def __init__(self, l: Any, owner: Any) -> None:  # noqa: E741 - the name it has in C
+        #: The lev_base; the owner's destructor frees everything that C holds of the base.
         self._l = l
+        self._owner = owner
         #: Pending and active events by token: what keeps them alive.
         self._armed: dict[int, Any] = {}
         #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
@@ -128,7 +131,7 @@ class Loop(Resource):
     @property
     def closed(self) -> bool:
         """Is it closed, or dead after a fork?"""
-        return self._closed or bool(lib.lev_loop_state(self._l) & _FORKED)
+        return self._closed or bool(lib.lev_loop_state(self._l) & _GONE)
 
     @property
     def running(self) -> bool:

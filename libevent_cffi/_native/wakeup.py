@@ -91,9 +91,9 @@ class Standin:
     def give_wakeup_back(self) -> None:
         """Give the wake-up descriptor back, unless somebody has set another one meanwhile."""
         if self._old:
-            found = _set_wakeup_fd(self._old[0] if self._old[0] != self._wake_fd else -1)
+            found = _give_wakeup(self._old[0] if self._old[0] != self._wake_fd else -1)
             if found != self._wake_fd:
-                _set_wakeup_fd(found)
+                _give_wakeup(found)
             del self._old[:]
 
     def end(self) -> None:
@@ -103,11 +103,19 @@ class Standin:
             if self._guards and _signal.getsignal(signal.SIGINT) is _guard:
                 _set_handler(_signal.default_int_handler)
         finally:
-            if self._loop in _stack:
-                _stack.remove(self._loop)
+            _stack[:] = [loop for loop in _stack if loop is not self._loop]
 
 
 _set_wakeup_fd = functools.partial(_signal.set_wakeup_fd, warn_on_full_buffer=False)
+
+
+def _give_wakeup(fd: int) -> int:
+    """Set the wake-up descriptor, or none when somebody has closed that one; return which there was."""
+    try:
+        found: int = _set_wakeup_fd(fd)
+    except (ValueError, OSError):
+        found = _set_wakeup_fd(-1)
+    return found
 
 
 def _set_handler(handler: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from .._native._libevent import lib
+from .._native.convert import plain_int
 from .._native.running import Loop
 from ..flags import EventFlag, Feature, check_flags
 
@@ -35,11 +36,12 @@ def check_signal(number: object, events: EventFlag = EventFlag.SIGNAL) -> int:
         raise ValueError(f"SIGNAL goes with PERSIST only, not with {events & ~EventFlag.SIGNAL}")
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"a signal is an int, not {number!r}")
+    number = plain_int(number)
     if not 0 < number < lib.LEV_NSIG or number not in signal.valid_signals():
-        raise ValueError(f"{int(number)} is no signal of this system")
+        raise ValueError(f"{number} is no signal of this system")
     if number in _UNCATCHABLE:
         raise ValueError(f"{signal_name(number)} cannot be caught")
-    return int(number)
+    return number
 
 
 _UNCATCHABLE = {getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)}
@@ -49,6 +51,7 @@ def check_priority(base: Loop, priority: int) -> int:
     most: int = base._priorities
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise TypeError(f"priority must be an int, not {priority!r}")
+    priority = plain_int(priority)
     if not 0 <= priority < most:
         raise ValueError(f"priority must be between 0 and {most - 1}, as EventBase(priorities={most}) has it")
     return priority

@@ -84,7 +84,7 @@ class EventBase(ShortForms, Inspection):
         cpu_hint: Optional[int] = None,
         error_handler: Optional[ErrorHandler] = None,
     ) -> None:
-        pointer = make_base(
+        pointer, owner = make_base(
             avoid_methods=avoid_methods,
             required_features=required_features,
             flags=flags,
@@ -94,7 +94,7 @@ class EventBase(ShortForms, Inspection):
             min_priority=min_dispatch_priority,
             cpu_hint=cpu_hint,
         )
-        super().__init__(pointer)
+        super().__init__(pointer, owner)
         self.error_handler = error_handler
 
     @property
@@ -154,10 +154,12 @@ class EventBase(ShortForms, Inspection):
         """
         if timeout is None:
             self._run(lib.EVLOOP_ONCE)
-        elif convert.check_seconds(timeout) == 0:
+            return self._is_alive()
+        limit = convert.check_seconds(timeout)
+        if limit == 0:
             self._run(lib.EVLOOP_ONCE | lib.EVLOOP_NONBLOCK)
         else:
-            self._run(lib.EVLOOP_ONCE, float(timeout))
+            self._run(lib.EVLOOP_ONCE, limit)
         return self._is_alive()
 
     def wait(self, operation: Operation[_T_co], timeout: Optional[float] = None) -> _T_co:
@@ -194,8 +196,9 @@ class EventBase(ShortForms, Inspection):
 
         Wraps: event_base_loopexit() <event2/event.h>; libevent >= 1.4.
         """
-        if convert.check_seconds(after, "after"):
-            self._stop(lib.LEV_STOP_LATER, after)
+        seconds = convert.check_seconds(after, "after")
+        if seconds:
+            self._stop(lib.LEV_STOP_LATER, seconds)
         else:
             self._stop(lib.LEV_STOP_EXIT)
 

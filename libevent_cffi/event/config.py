@@ -28,11 +28,14 @@ def make_base(
     max_callbacks: Optional[int],
     min_priority: int,
     cpu_hint: Optional[int],
-) -> Any:
-    """Return a lev_base that frees itself; see EventBase for the arguments and what is raised."""
+) -> tuple[Any, Any]:
+    """
+    Return a lev_base, and what has to live as long as its base; see EventBase for the arguments and what is
+    raised.
+    """
     if lib.lev_shut_down:
         raise ClosedError("libevent was shut down by util.global_shutdown()")
-    convert.c_int(priorities, "priorities", 1, _MOST_PRIORITIES)
+    priorities = convert.c_int(priorities, "priorities", 1, _MOST_PRIORITIES)
     config = check.check_pointer(lib.event_config_new(), "event_config_new")
     try:
         _avoid(config, avoid_methods)
@@ -43,11 +46,14 @@ def make_base(
         if cpu_hint is not None:
             lib.event_config_set_num_cpus_hint(config, convert.c_int(cpu_hint, "cpu_hint", 1))
         _limit(config, max_interval, max_callbacks, convert.c_int(min_priority, "min_dispatch_priority", 0))
+        memory = ffi.new("struct lev_base *")
+        # Python finalizes garbage in any order, this perhaps before a user's __del__ that calls the base.
+        # So it frees what C holds, and not the memory, which goes when nothing refers to it.
+        owner = ffi.gc(memory, lib.lev_base_drop)
         check.clear_errno()
-        pointer = lib.lev_base_new(config, priorities, bool(flags & BaseFlag.NOLOCK))
-        if not pointer:
+        if lib.lev_base_open(memory, config, priorities, bool(flags & BaseFlag.NOLOCK)) != 0:
             _explain(avoid_methods, required_features)
-        return ffi.gc(pointer, lib.lev_base_drop)
+        return memory, owner
     finally:
         lib.event_config_free(config)
 

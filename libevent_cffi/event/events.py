@@ -241,7 +241,7 @@ class Event(Resource):
         Wraps: event_active() evuser_trigger() <event2/event.h>; libevent >= 1.4.
         """
         happened = int(self._default_what() if what is None else check_what(what))
-        convert.c_int(count, "count", 1, 32767)
+        count = convert.c_int(count, "count", 1, 32767)
         token = self._token
         if token == SOON:
             self._leave_queue()

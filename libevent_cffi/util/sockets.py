@@ -154,9 +154,9 @@ def set_keepalive(fd: FileDescriptorLike, timeout: Optional[float]) -> None:
 
     Wraps: evutil_set_tcp_keepalive() <event2/util.h>; libevent >= 2.2, the same socket options before.
     """
-    if timeout is not None and not convert.check_seconds(timeout):
+    seconds = 0 if timeout is None else math.ceil(convert.check_seconds(timeout))
+    if timeout is not None and not seconds:
         raise ValueError("timeout must be more than 0 seconds, or None")
-    seconds = 0 if timeout is None else math.ceil(timeout)
     if hasattr(lib, "evutil_set_tcp_keepalive"):
         # A timeout of 0 would make C do nothing at all, also when it is to turn probing off.
         rc = lib.evutil_set_tcp_keepalive(convert.fileno(fd), seconds > 0, seconds or 1)

@@ -41,9 +41,9 @@
 #define LEV_COMMON_MAX ...
 #define LEV_NSIG ...
 
-struct lev_base;                        /* opaque: the TLS module includes these declarations without the C */
+struct lev_base { ...; };
 
-struct lev_base *lev_base_new(struct event_config *config, int priorities, int unlocked);
+int lev_base_open(struct lev_base *l, struct event_config *config, int priorities, int unlocked);
 int lev_base_close(struct lev_base *l);
 void lev_base_drop(struct lev_base *l);
 int lev_base_reinit(struct lev_base *l);

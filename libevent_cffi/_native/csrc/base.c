@@ -310,12 +310,14 @@ static void lev_base_link(struct lev_base *l)
     if (lev_bases != NULL)
         lev_bases->before = l;
     lev_bases = l;
+    l->is_listed = 1;
     lev_bases_unlock();
 }
 
 static void lev_base_unlink(struct lev_base *l)
 {
     lev_bases_lock();
+    l->is_listed = 0;
     if (l->before != NULL)
         l->before->next = l->next;
     else
@@ -326,24 +328,20 @@ static void lev_base_unlink(struct lev_base *l)
 }
 
 #else   /* no fork() */
-static void lev_base_link(struct lev_base *l) { (void)l; }
-static void lev_base_unlink(struct lev_base *l) { (void)l; }
+static void lev_base_link(struct lev_base *l) { l->is_listed = 1; }
+static void lev_base_unlink(struct lev_base *l) { l->is_listed = 0; }
 #endif
 
-/* NULL with errno, or with errno 0 when libevent has no method that fits. */
-static struct lev_base *lev_base_new(struct event_config *config, int priorities, int unlocked)
+/*
+ * Make one in memory that is all zeroes; lev_base_drop() is called for it in any case.  0; or LEV_ERRNO, with
+ * errno 0 when libevent has no method that fits.
+ */
+static int lev_base_open(struct lev_base *l, struct event_config *config, int priorities, int unlocked)
 {
     int highest;
-    struct lev_base *l = lev_calloc(1, sizeof(*l));
 
-    if (l == NULL) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    if (!lev_can_open_files(&highest)) {
-        lev_free(l);
-        return NULL;
-    }
+    if (!lev_can_open_files(&highest))
+        return LEV_ERRNO;
     if (highest >= LEV_SELECT_MOST - 8)
         event_config_avoid_method(config, "select");
     LEV_STORE(&lev_used, 1);
@@ -355,11 +353,8 @@ static struct lev_base *lev_base_new(struct event_config *config, int priorities
     lev_mutex_init(&l->gate);
     errno = 0;
     l->eb = event_base_new_with_config(config);
-    if (l->eb == NULL) {
-        lev_mutex_destroy(&l->gate);
-        lev_free(l);
-        return NULL;
-    }
+    if (l->eb == NULL)
+        return LEV_ERRNO;
     lev_base_link(l);
     LEV_ADD(&lev_live_objects, 1);
     l->is_epoll = strncmp(event_base_get_method(l->eb), "epoll", 5) == 0;
@@ -367,11 +362,11 @@ static struct lev_base *lev_base_new(struct event_config *config, int priorities
     l->is_select = strcmp(event_base_get_method(l->eb), "select") == 0;
     if (event_base_priority_init(l->eb, priorities) != 0 || lev_add_own_events(l) != 0) {
         int saved = errno;
-        lev_base_drop(l);
+        lev_tear_down(l);
         errno = saved;
-        return NULL;
+        return LEV_ERRNO;
     }
-    return l;
+    return 0;
 }
 
 /* -- ending ---------------------------------------------------------------------------------------------- */
@@ -450,24 +445,26 @@ static int lev_base_close(struct lev_base *l)
 }
 
 /*
- * The destructor of Python's pointer: nobody else can know the base any more.  What cannot be freed is kept:
- * a base that a thread of the parent was in, or one that a daemon thread runs while Python ends.
+ * The base was dropped.  Finalizers of objects that are dropped with it may still call: they find it closed, in
+ * memory that goes with the last who knows it.  What cannot be freed is lost: a base that a thread of the
+ * parent was in, or one for which a child gets no descriptors.
  */
 static void lev_base_drop(struct lev_base *l)
 {
     long owner = LEV_LOAD(&l->owner);
 
-    if (l->running || (owner != 0 && owner != LEV_ME))
+    if (!l->is_listed)
         return;
-    if (l->eb != NULL) {
-        int usable = l->fork_count == LEV_RELAXED(&lev_forks) && !l->forked;
-        if (!usable && lev_renew(l) != 0)
-            return;
-        lev_tear_down(l);
-    }
     lev_base_unlink(l);
-    lev_mutex_destroy(&l->gate);
-    lev_free(l);
+    if (l->eb == NULL)
+        return;
+    if (!l->running && (owner == 0 || owner == LEV_ME)
+        && ((l->fork_count == LEV_RELAXED(&lev_forks) && !l->forked) || lev_renew(l) == 0)) {
+        lev_tear_down(l);
+        return;
+    }
+    lev_signals_release(l);
+    l->closed = 1;
 }
 
 /* Wall-clock seconds; negative: why not. */

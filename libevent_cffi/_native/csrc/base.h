@@ -1,8 +1,9 @@
 /*
  * One event_base and what we keep beside it.
  *
- * A lev_base is made by lev_base_new() and freed by lev_base_drop(), which is the destructor of Python's only
- * pointer to it; every Python object of the base refers to that pointer, so no call can meet a freed one.
+ * The memory of a lev_base is Python's: every Python object of the base refers to it, so no call can meet a freed
+ * one.  What is in it is made by lev_base_open() and freed by lev_base_drop() when Python's base goes; cyclic
+ * garbage can still call after that, from a __del__, and finds the base closed.
  *
  * Who may touch it: the thread whose mark is in "owner".  Each call takes the word when it is free and gives
  * it back at its end (lev_enter, lev_leave); while a loop runs, its thread keeps it.  A second thread is
@@ -54,6 +55,7 @@ struct lev_fd {                 /* what is known of a descriptor that events wat
 
 struct lev_base {
     struct lev_base *next, *before;     /* all of them, under lev_bases_mutex: for fork() */
+    int is_listed;
     struct event_base *eb;      /* NULL when closed */
     lev_mutex gate;
     long owner;                 /* LEV_ME of the thread inside, or 0 */
@@ -63,6 +65,7 @@ struct lev_base {
     long fork_count;            /* lev_forks when it was made or made usable again */
     int forked;                 /* dead: its loop or another thread was in it at the fork */
 
+    int looping;                /* inside lev_loop(): on any greenlet, so no stack of bases would do */
     int silent;                 /* call no Python any more */
     int slot;                   /* where Python keeps this loop's table */
     int broken;                 /* a callback raised or was not run: keep what comes for later */
@@ -113,8 +116,6 @@ struct lev_base {
 #endif
 };
 
-/* The base whose loop runs on this thread. */
-static LEV_THREAD_LOCAL struct lev_base *lev_running_base = NULL;
 /* LEV_ME of the thread that is ending Python, or 0: on no other one may a callback run any more. */
 static long lev_exiting = 0;
 #define LEV_NO_PYTHON() (LEV_RELAXED(&lev_exiting) != 0 && LEV_RELAXED(&lev_exiting) != LEV_ME)
@@ -137,6 +138,7 @@ static void lev_after_callback(struct lev_base *l);
 static void lev_tick(struct lev_base *l);
 static void lev_arm_soon(struct lev_base *l);
 static void lev_apply_stop(struct lev_base *l);
+static void lev_exit(struct lev_base *l);
 static void lev_run_check(struct lev_base *l);
 static void lev_watch_free(struct lev_base *l);
-static void lev_base_drop(struct lev_base *l);
+static void lev_tear_down(struct lev_base *l);

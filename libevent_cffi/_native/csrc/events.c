@@ -102,7 +102,7 @@ static int lev_event_set_pending(struct lev_base *l, struct lev_event *e, double
     if (result != 0)
         return result;
     if (seconds <= -2.0)
-        return common < l->common_count ? event_add(&e->ev, l->common[common]) : -1;
+        return common >= 0 && common < l->common_count ? event_add(&e->ev, l->common[common]) : -1;
     if (seconds >= 0) {
         lev_to_timeval(seconds, &tv);
         /* A persistent timer of 0 fires once and stops (event.c:event_persist_closure). */
@@ -360,10 +360,11 @@ static void lev_signal_settle(struct lev_event *e)
 static void lev_deliver_signal(struct lev_base *l, struct lev_event *e, int what)
 {
     int64_t token = e->token;
+    int left = e->calls;                /* what a callback activates meanwhile has its turn in a later pass */
 
     what &= ~EV_SIGNAL;
-    while (e != NULL && (e->calls > 0 || what != 0)) {
-        int is_signal = e->calls > 0, is_last, answer;
+    while (e != NULL && (left > 0 || what != 0)) {
+        int is_signal = left > 0, is_last, answer;
         lev_signal_settle(e);
         is_last = !lev_is_in_c(e) && e->calls <= 1;
         if (lev_is_leaving(l)) {
@@ -371,15 +372,17 @@ static void lev_deliver_signal(struct lev_base *l, struct lev_event *e, int what
             return;
         }
         e->calls -= is_signal;
+        left -= is_signal;
         if (is_last)
             lev_event_detach(l, e);
         answer = lev_deliver_once(l, e, what | (is_signal ? EV_SIGNAL : 0), is_last);
         e = lev_slot(l, token);
         if (e == NULL || l->forked)
             return;
-        if (answer == LEV_UNDELIVERED)
+        if (answer == LEV_UNDELIVERED) {
             e->calls += is_signal;
-        else if (answer == LEV_STALE || is_last) {
+            left += is_signal;
+        } else if (answer == LEV_STALE || is_last) {
             lev_event_free(l, e);
             return;
         } else
@@ -442,12 +445,12 @@ static int lev_check_before(struct lev_base *l, struct lev_event *e, short what)
 
 static void lev_on_event(evutil_socket_t fd, short what, void *arg)
 {
-    struct lev_base *l = lev_running_base;
     struct lev_event *e = arg;
+    struct lev_base *l = lev_event_base(e);
     int is_background = e->ev.ev_evcallback.evcb_flags & EVLIST_INTERNAL;
 
     (void)fd;
-    if (l == NULL || l->silent || LEV_NO_PYTHON())
+    if (!l->looping || l->silent || LEV_NO_PYTHON())
         return;
     if (l->check_due && !lev_check_before(l, e, what))
         return;

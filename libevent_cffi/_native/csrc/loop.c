@@ -59,8 +59,9 @@ static void lev_on_patience(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (exits)
-        l->got |= LEV_STOP_EXIT;
-    event_base_loopbreak(l->eb);
+        lev_exit(l);
+    else
+        event_base_loopbreak(l->eb);
 }
 
 /* Act on what any thread asked for. */
@@ -152,7 +153,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (l->silent || lev_running_base != l || LEV_NO_PYTHON())
+    if (l->silent || !l->looping || LEV_NO_PYTHON())
         return;
     if (l->check_due)
         lev_run_check(l);
@@ -174,7 +175,7 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (l->silent || lev_running_base != l || LEV_NO_PYTHON())
+    if (l->silent || !l->looping || LEV_NO_PYTHON())
         return;
     if (l->check_due)
         lev_run_check(l);
@@ -203,16 +204,19 @@ static void lev_forget_exit(struct lev_base *l)
     lev_mutex_unlock(&l->gate);
 }
 
-static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
+static void lev_exit(struct lev_base *l)
 {
-    struct lev_base *l = arg;
-
-    (void)fd;
-    (void)what;
     l->got |= LEV_STOP_EXIT;
     if (!event_pending(&l->exit_later, EV_TIMEOUT, NULL))
         lev_forget_exit(l);
     event_base_loopbreak(l->eb);
+}
+
+static void lev_on_exit(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    lev_exit(arg);
 }
 
 /* The time of loop_exit(after=) has come: as if it had been asked for now. */
@@ -240,6 +244,8 @@ static void lev_on_limit(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     l->got |= LEV_STOP_LATER;
+    if (event_pending(&l->exit_now, EV_TIMEOUT, NULL))
+        lev_exit(l);                    /* it would not come to it any more */
     event_base_loopbreak(l->eb);
 }
 
@@ -292,7 +298,6 @@ static int lev_loop_is_mine(struct lev_base *l)
  */
 static int lev_loop(struct lev_base *l, int flags, double limit)
 {
-    struct lev_base *outer = lev_running_base;
     struct timeval tv;
     int result = 0;
 
@@ -300,7 +305,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         l->forked = l->broken = 1;      /* between two lev_loop() */
         return 0;
     }
-    lev_running_base = l;
+    l->looping = 1;
     l->flags = flags;
     l->passes = 0;
     l->got &= ~LEV_STOP_LATER;
@@ -323,7 +328,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
             event_del(&l->patience);
         }
     }
-    lev_running_base = outer;
+    l->looping = 0;
     return result;
 }
 

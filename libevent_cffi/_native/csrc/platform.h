@@ -3,7 +3,6 @@
 #ifdef _WIN32
 typedef CRITICAL_SECTION lev_mutex;
 #define lev_mutex_init(m) InitializeCriticalSection(m)
-#define lev_mutex_destroy(m) DeleteCriticalSection(m)
 #define lev_mutex_lock(m) EnterCriticalSection(m)
 #define lev_mutex_unlock(m) LeaveCriticalSection(m)
 #define LEV_THREAD_LOCAL __declspec(thread)
@@ -24,7 +23,6 @@ typedef CRITICAL_SECTION lev_mutex;
 #include <unistd.h>
 typedef pthread_mutex_t lev_mutex;
 #define lev_mutex_init(m) pthread_mutex_init((m), NULL)
-#define lev_mutex_destroy(m) pthread_mutex_destroy(m)
 #define lev_mutex_lock(m) pthread_mutex_lock(m)
 #define lev_mutex_unlock(m) pthread_mutex_unlock(m)
 #define LEV_THREAD_LOCAL __thread

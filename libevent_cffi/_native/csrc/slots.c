@@ -20,6 +20,7 @@ struct lev_event {
 };
 
 struct lev_chunk {
+    struct lev_base *base;
     int used;
     int free;                   /* first free slot, or -1 */
     int before, after;          /* among the chunks with room; -1: none */
@@ -39,6 +40,13 @@ static struct lev_event *lev_slot(struct lev_base *l, int64_t token)
         return NULL;
     e = &chunk->slots[index % LEV_CHUNK];
     return e->token == token ? e : NULL;
+}
+
+static struct lev_base *lev_event_base(struct lev_event *e)
+{
+    struct lev_event *first = e - (e->token & ((1 << LEV_INDEX_BITS) - 1)) % LEV_CHUNK;
+
+    return ((struct lev_chunk *)((char *)first - offsetof(struct lev_chunk, slots)))->base;
 }
 
 /* -- chunks with room ------------------------------------------------------------------------------------ */
@@ -99,6 +107,7 @@ static int lev_chunk_new(struct lev_base *l)
         return -1;
     for (i = 0; i < LEV_CHUNK; i++)
         chunk->slots[i].calls = i + 1 < LEV_CHUNK ? i + 1 : -1;
+    chunk->base = l;
     l->chunks[place] = chunk;
     l->chunk_hint = place + 1;
     lev_room_link(l, place);

@@ -2,3 +2,4 @@
 #include "headers.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+struct lev_base { char known_to_the_other_module_only; };

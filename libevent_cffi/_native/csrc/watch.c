@@ -113,7 +113,7 @@ static void lev_on_prepare(struct evwatch *watcher, const struct evwatch_prepare
     double timeout = -1;
 
     (void)watcher;
-    if (l != lev_running_base || !(l->watching & LEV_WATCH_PREPARE))
+    if (!l->looping || !(l->watching & LEV_WATCH_PREPARE))
         return;
     if (evwatch_prepare_get_timeout(info, &tv))
         timeout = (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
@@ -124,10 +124,12 @@ static void lev_on_prepare(struct evwatch *watcher, const struct evwatch_prepare
 
 static void lev_on_check(struct evwatch *watcher, const struct evwatch_check_cb_info *info, void *arg)
 {
+    struct lev_base *l = arg;
+
     (void)watcher;
     (void)info;
-    if (lev_running_base == arg)
-        lev_run_check(arg);
+    if (l->looping)
+        lev_run_check(l);
 }
 
 static int lev_watch_start(struct lev_base *l, int kinds)
