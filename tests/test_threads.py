@@ -569,6 +569,8 @@ def test_loops_on_greenlets_may_end_in_any_order() -> None:
         two.dispatch()
         assert sorted(told) == ["one", "soon", "two"]
         assert one.statistics().stale_callbacks == two.statistics().stale_callbacks == 0
+    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_python_signals_wait_for_the_main_thread(running: EventBase) -> None:

@@ -43,8 +43,10 @@ _PATIENCE = 1.0
 _kept_since = 0.0
 
 _main_thread = threading.main_thread().ident
-#: The loops of the main thread that run, the innermost last.
+#: The loops of the main thread that run, the innermost last; on greenlets they may end in any order.
 _stack: list[Any] = []
+#: What those that took the wake-up descriptor know of it.
+_lent: list[Standin] = []
 
 
 def on_main_thread() -> bool:
@@ -61,12 +63,11 @@ def run_signal_handlers() -> None:
 class Standin:
     """What the main thread's loop takes from Python for the time it runs, and gives back."""
 
-    __slots__ = ("_guards", "_loop", "_old", "_wake_fd")
+    __slots__ = ("_loop", "_old", "_wake_fd")
 
     def __init__(self, loop: Any, wake_fd: int) -> None:
         self._loop = loop
         self._wake_fd = wake_fd
-        self._guards = False
         #: The wake-up descriptor that was there before, when ours took its place.
         self._old: list[int] = []
 
@@ -80,13 +81,13 @@ class Standin:
         # Once the guard is in place a Ctrl-C raises nothing in here, so it comes first.
         if _signal.getsignal(signal.SIGINT) is _signal.default_int_handler:
             _stack[:] = [self._loop]
-            self._guards = True
             _set_handler(_guard)
         else:
             _stack.append(self._loop)
         if blocks:
             # In one C function, which the handler of another signal cannot leave half done.
             self._old.extend(map(_set_wakeup_fd, (self._wake_fd,)))
+            _lent.append(self)
 
     def give_wakeup_back(self) -> None:
         """Give the wake-up descriptor back, unless somebody has set another one meanwhile."""
@@ -94,16 +95,20 @@ class Standin:
             found = _give_wakeup(self._old[0] if self._old[0] != self._wake_fd else -1)
             if found != self._wake_fd:
                 _give_wakeup(found)
+            _lent[:] = [each for each in _lent if each is not self]
+            for each in _lent:  # who has ours to give back gives back what we would have
+                each._old[:] = [self._old[0] if fd == self._wake_fd else fd for fd in each._old]
             del self._old[:]
 
     def end(self) -> None:
         """Give back the rest; a Ctrl-C from here on is raised by Python itself."""
         self.give_wakeup_back()
+        others = [loop for loop in _stack if loop is not self._loop]
         try:
-            if self._guards and _signal.getsignal(signal.SIGINT) is _guard:
+            if not others and _signal.getsignal(signal.SIGINT) is _guard:
                 _set_handler(_signal.default_int_handler)
         finally:
-            _stack[:] = [loop for loop in _stack if loop is not self._loop]
+            _stack[:] = others
 
 
 _set_wakeup_fd = functools.partial(_signal.set_wakeup_fd, warn_on_full_buffer=False)
@@ -208,6 +213,7 @@ def _after_fork() -> None:
     global _main_thread
     if get_ident() != _main_thread:  # the thread that ran these is not here
         _stack.clear()
+        _lent.clear()
     _main_thread = get_ident()
 
 
