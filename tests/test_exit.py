@@ -11,7 +11,8 @@ from conftest import run_python
 REPEAT = int(os.environ.get("LIBEVENT_CFFI_REPEAT", "10"))
 
 START = """
-import atexit, os, signal, socket, sys, threading, gc
+import atexit, os, signal, socket, sys, threading, gc, warnings
+warnings.simplefilter("ignore", ResourceWarning)  # the sockets are left open on purpose
 from libevent_cffi import Event, EventBase, PERSIST, READ, WRITE, Timer
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 def nothing(*_):
