@@ -12,3 +12,4 @@
 #include "events.c"
 #include "watch.c"
 #include "loop.c"
+#include "look.c"
