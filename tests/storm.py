@@ -12,6 +12,7 @@ interpreter cannot be interrupted, so what it counted is what was delivered.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import operator
 import os
@@ -551,6 +552,10 @@ def main(name: str, wanted: int, seconds: float, busy: bool, raising: bool) -> N
     most = "1e-3" if busy or sys.implementation.name == "pypy" else "3e-4"
     command = [sys.executable, "-c", SENDER, str(os.getpid()), "5e-6", most, str(seconds + 10)]
     sender = subprocess.Popen(command, stdin=subprocess.PIPE)
+    # Else PyPy may collect the import system's locks in the storm, and a KeyboardInterrupt in their
+    # callbacks is reported on stderr and lost.
+    gc.collect()
+    gc.collect()
     _insist(storm.drive)
     sender.communicate()
     stop.append(True)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import libevent_cffi
-from libevent_cffi import _native
 
 MODULES = ["event", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
 
@@ -321,7 +320,7 @@ def wrapped() -> set[str]:
 
 def declared(*headers: str) -> set[str]:
     """Return the functions that our declarations of *headers* have."""
-    folder = pathlib.Path(_native.__file__).parent / "cdef"
+    folder = pathlib.Path(__file__).resolve().parents[1] / "libevent_cffi" / "_native" / "cdef"
     paths = [folder / f"{name}.h" for name in headers] or sorted(folder.glob("*.h"))
     text = "\n".join(re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S) for path in paths)
     return set(re.findall(r"\b([A-Za-z_0-9]+)\s*\(", text))

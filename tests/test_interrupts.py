@@ -19,7 +19,7 @@ import storm
 
 import libevent_cffi
 from libevent_cffi import EventBase
-from libevent_cffi._native import callbacks, wakeup
+from libevent_cffi._native import callbacks, lib, wakeup
 
 IS_PYPY = sys.implementation.name == "pypy"
 #: A longer storm by hand: LIBEVENT_CFFI_STORM=5000 python -m pytest tests/test_interrupts.py
@@ -174,6 +174,29 @@ PLACES = [
 ]
 
 
+def test_ctrl_c_before_a_callback_that_dispatches_ends_the_inner_loop() -> None:
+    """
+    A Ctrl-C that the outer loop is to raise is raised by the inner one, which nothing else would end.
+
+    It struck in our code before the callback had begun, so that the outer loop keeps it and goes on to the
+    call.
+    """
+    with EventBase() as outer, EventBase() as inner:
+
+        def nested() -> None:
+            lib.lev_interrupt(outer._l)  # what the guard does there
+            inner.dispatch(exit_on_empty=False)
+
+        inner.loop_exit(after=10)
+        outer.call_soon(nested)
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            outer.dispatch()
+        assert time.monotonic() - begin < 5
+        outer.call_soon(outer.loop_exit)
+        outer.dispatch(exit_on_empty=False)
+
+
 @pytest.mark.parametrize("busy", ["alone", "busy"])
 @pytest.mark.parametrize("place", PLACES)
 def test_ctrl_c_leaves_dispatch_at_once(place: str, busy: str) -> None:
@@ -260,7 +283,7 @@ def test_our_code_is_known_by_any_path() -> None:
     dotted = os.path.join(folder.parent.parent, ".", folder.parent.name)
     code = """
 import signal
-from libevent_cffi._native import callbacks, wakeup
+from libevent_cffi._native import callbacks, lib, wakeup
 class Frame:
     f_code = callbacks.take_slot.__code__
     f_back = None

@@ -114,7 +114,11 @@ def test_debug_switches_are_told(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "libevent_cffi", "info"],
         cwd=tmp_path,
-        env={**os.environ, "LIBEVENT_CFFI_DEBUG": "mode,locks"},
+        env={
+            **os.environ,
+            "LIBEVENT_CFFI_DEBUG": "mode,locks",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
         capture_output=True,
         text=True,
         timeout=60,

@@ -177,7 +177,7 @@ class Loop(Resource):
             lib.lev_take_interrupt(self._l)
             self._tell(failure)
             raise
-        if lib.lev_take_interrupt(self._l):
+        if lib.lev_take_interrupt(self._l) and not isinstance(failure, KeyboardInterrupt):
             self._tell(failure)
             failure = KeyboardInterrupt()
         if failure is None:

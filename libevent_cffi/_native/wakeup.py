@@ -84,6 +84,9 @@ class Standin:
             _set_handler(_guard)
         else:
             _stack.append(self._loop)
+        if any(lib.lev_loop_state(each._l) & lib.LEV_WAS_INTERRUPTED for each in _stack[:-1]):
+            # A Ctrl-C struck before the callback that dispatches had begun, and the loop around waits for it.
+            lib.lev_interrupt(self._loop._l)
         if blocks:
             # In one C function, which the handler of another signal cannot leave half done.
             self._old.extend(map(_set_wakeup_fd, (self._wake_fd,)))
