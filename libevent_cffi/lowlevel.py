@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     tls_ffi: Any
     tls_lib: Any
 
-__all__ = ["adopt", "borrow", "ffi", "lib", "pointer", "surrender", "tls_ffi", "tls_lib"]
+#: Without those of TLS: a ``*`` is not to load libssl, or to fail where there is none.
+__all__ = ["adopt", "borrow", "ffi", "lib", "pointer", "surrender"]
 
 _T = TypeVar("_T")
 

@@ -272,8 +272,6 @@ def documented() -> Iterator[tuple[str, str]]:
     for name in ("event", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
-            if each.startswith("tls_"):  # to look is to load libssl, where there is any
-                continue
             thing = getattr(module, each)
             if inspect.isclass(thing) and not issubclass(thing, tuple):
                 yield each, inspect.getdoc(thing) or ""
