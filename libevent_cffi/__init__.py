@@ -15,6 +15,7 @@ from ._version import VERSION as __version__
 from .errors import ClosedError, LibeventError
 from .event import Event, EventBase, Operation, Signal, Timer
 from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag, LoopFlag
+from .listener import Listener
 
 if TYPE_CHECKING:
     from . import thread, util, watch
@@ -31,6 +32,7 @@ __all__ = [
     "EventBase",
     "EventFlag",
     "LibeventError",
+    "Listener",
     "LoopFlag",
     "Operation",
     "Signal",

@@ -13,11 +13,11 @@ import pytest
 
 import libevent_cffi
 
-MODULES = ["event", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
+MODULES = ["event", "listener", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
 
 TOP = """
-CLOSED ET PERSIST READ WRITE BufferEventFlag ClosedError Event EventBase EventFlag LibeventError LoopFlag
-Operation Signal Timer __version__ thread util watch
+CLOSED ET PERSIST READ WRITE BufferEventFlag ClosedError Event EventBase EventFlag LibeventError Listener
+LoopFlag Operation Signal Timer __version__ thread util watch
 """
 
 EVENT = """

@@ -11,7 +11,10 @@ import libevent_cffi
 PACKAGE = Path(libevent_cffi.__file__).parent
 
 #: Who may import whom: a module imports from rooms that stand before its own, and from its own.
-ROOMS = ("_version", "errors", "types", "_native", "flags", "event", "watch", "thread", "util", "lowlevel")
+ROOMS = (
+    *("_version", "errors", "types", "_native", "flags", "event", "buffer", "tls", "bufferevent", "listener"),
+    *("dns", "tag", "http", "ws", "rpc", "watch", "thread", "util", "lowlevel"),
+)
 TOP = ("_commands", "__main__", "__init__")
 #: flags.py is built from the compiled constants, and callbacks.py hands flags to callbacks.
 ALLOWED = {("_native", "flags")}

@@ -298,6 +298,55 @@ def lev_py_check(slot: int) -> int:
     return DONE
 
 
+@trampoline
+def lev_py_let_go(token: int, slot: int) -> int:
+    """A child waits for nothing any more: it is its user's alone."""
+    loops[slot]._children.pop(token, None)
+    return DONE
+
+
+@trampoline
+def lev_py_accept(token: int, fd: int, address: Any, length: int, slot: int) -> int:
+    """A connection: callback(listener, sock, address, *args)."""
+    loop = loops[slot]
+    try:
+        listener = loop._children[token]
+    except KeyError:
+        return STALE
+    sock, peer = listener._accepted(fd, address, length)
+    callback = listener._callback
+    args = listener._args
+    try:
+        callback(listener, sock, peer, *args)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti in _calls_in_accept  # type: ignore[union-attr]
+        loop._failed = (error, listener, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    listener._accepting = None
+    return DONE
+
+
+@trampoline
+def lev_py_listener_error(token: int, number: int, slot: int) -> int:
+    """Accepting failed: on_error(listener, error)."""
+    loop = loops[slot]
+    try:
+        listener = loop._children[token]
+    except KeyError:
+        return STALE
+    error = listener._error(number)
+    callback = listener._on_error
+    if callback is None:
+        return DONE
+    try:
+        callback(listener, error)
+    except BaseException as raised:
+        delivered = raised.__traceback__.tb_lasti in _calls_in_listener_error  # type: ignore[union-attr]
+        loop._failed = (raised, listener, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    return DONE
+
+
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     """Return the offsets in *function* from a call of ``callback`` to the end of its line."""
     found: set[int] = set()
@@ -320,3 +369,5 @@ _calls_in_plain = _calls_in(lev_py_plain)
 _calls_in_event = _calls_in(lev_py_event)
 _calls_in_signal = _calls_in(lev_py_signal)
 _calls_in_soon = _calls_in(lev_py_soon)
+_calls_in_accept = _calls_in(lev_py_accept)
+_calls_in_listener_error = _calls_in(lev_py_listener_error)

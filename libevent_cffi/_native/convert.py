@@ -31,7 +31,9 @@ __all__ = [
     "fileno",
     "format_address",
     "is_numeric",
+    "local_address",
     "parse_address",
+    "peer_address",
     "plain_int",
     "seconds_from_timeval",
     "sockaddr_from_c",
@@ -202,6 +204,25 @@ def sockaddr_from_c(pointer: Any, length: int) -> SocketAddress:
     if family == _AF_UNIX:
         return _unpack_unix(data[2:])
     return family, data[2:]  # type: ignore[return-value]
+
+
+def local_address(fd: int) -> SocketAddress:
+    """Return the address that socket *fd* is bound to."""
+    return _address_of(fd, socket.socket.getsockname)
+
+
+def peer_address(fd: int) -> SocketAddress:
+    """Return the address that socket *fd* is connected to."""
+    return _address_of(fd, socket.socket.getpeername)
+
+
+def _address_of(fd: int, ask: Callable[[socket.socket], Any]) -> SocketAddress:
+    sock = socket.socket(fileno=fd)
+    try:
+        address: SocketAddress = ask(sock)
+    finally:
+        sock.detach()
+    return "" if address is None else address
 
 
 def parse_address(text: str, default_port: int = 0) -> InetAddress:

@@ -57,6 +57,9 @@ class Resource:
         """Return the words that tell this one from others."""
         return []
 
+    def _after_failure(self) -> None:
+        """Do what remains after a callback of it that raised."""
+
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedError(f"{self!r}: it was closed, by you or with its owner")

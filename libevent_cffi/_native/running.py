@@ -73,6 +73,7 @@ class Loop(Resource):
         "_armed",
         "_breaking",
         "_checking",
+        "_children",
         "_closed",
         "_common",
         "_deleted",
@@ -100,6 +101,8 @@ class Loop(Resource):
         self._owner = owner
         #: Pending and active events by token: what keeps them alive.
         self._armed: dict[int, Any] = {}
+        #: Children that are armed, by token: see children.py.
+        self._children: dict[int, Any] = {}
         #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
         self._queue: deque[Any] = deque()
         self._soon = False
@@ -303,6 +306,9 @@ class Loop(Resource):
             failures.append((held, self, 0, False, None))
         if not failures:
             return self._unexplained(state)
+        for _, source, _, delivered, _ in failures:
+            if delivered and isinstance(source, Resource):
+                source._after_failure()
         for error, source, *_ in failures[1:]:
             self._tell(error, source)
         error, source = failures[0][:2]

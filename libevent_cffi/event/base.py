@@ -298,6 +298,7 @@ class EventBase(ShortForms, Inspection):
                 if isinstance(item, Owed):
                     last.append(item)
         self._armed.clear()
+        self._children.clear()
         self._preparing = self._checking = ()
         failures = []
         for operation in list(self._operations):

@@ -7,6 +7,7 @@ static void lev_on_exit_later(evutil_socket_t fd, short what, void *arg);
 static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
 static void lev_on_patience(evutil_socket_t fd, short what, void *arg);
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
+static void lev_on_reap(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
 static struct lev_base *lev_bases = NULL;
@@ -44,14 +45,18 @@ static int lev_enter(struct lev_base *l)
         lev_leave(l, entered);
         return result;
     }
+    l->home = me;
     l->changed = 1;
     return entered;
 }
 
 static void lev_leave(struct lev_base *l, int entered)
 {
-    if (entered)
-        LEV_STORE(&l->owner, 0);
+    if (!entered)
+        return;
+    if (lev_has_to_reap(l))
+        lev_reap(l);
+    LEV_STORE(&l->owner, 0);
 }
 
 /* -- waking and stopping: any thread, and a signal handler of Python's ------------------------------------ */
@@ -169,15 +174,17 @@ static int lev_add_own_events(struct lev_base *l)
     event_assign(&l->tick, l->eb, -1, 0, lev_on_tick, l);
     event_priority_set(&l->tick, last);
     lev_assign_internal(l, &l->patience, -1, 0, lev_on_patience, 0);
+    lev_assign_internal(l, &l->reap, -1, 0, lev_on_reap, 0);
     return lev_add_wake(l);
 }
 
 static void lev_drop_own_events(struct lev_base *l)
 {
-    struct event *all[] = {&l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience};
-    int i;
+    struct event *all[] = {
+        &l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience, &l->reap};
+    size_t i;
 
-    for (i = 0; i < 7; i++) {
+    for (i = 0; i < sizeof(all) / sizeof(*all); i++) {
         if (!event_initialized(all[i]))
             continue;
         event_del(all[i]);
@@ -265,12 +272,14 @@ static void lev_before_fork(void)
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_lock(&l->gate);
     lev_mutex_lock(&lev_signals_mutex);
+    lev_children_lock();
 }
 
 static void lev_let_go_after_fork(void)
 {
     struct lev_base *l;
 
+    lev_children_unlock();
     lev_mutex_unlock(&lev_signals_mutex);
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_unlock(&l->gate);
@@ -398,9 +407,12 @@ static void lev_tear_down(struct lev_base *l)
     struct event_base *eb = l->eb;
 
     l->silent = 1;
+    lev_end_children(l, 0);
     lev_free_events(l);
     lev_signals_release(l);
     lev_watch_free(l);
+    lev_drain(l);
+    lev_end_children(l, 1);
     lev_drain(l);
     lev_mutex_lock(&l->gate);
     l->closed = 1;
@@ -464,6 +476,7 @@ static void lev_base_drop(struct lev_base *l)
         return;
     }
     lev_signals_release(l);
+    lev_abandon_children(l);
     l->closed = 1;
 }
 

@@ -63,6 +63,7 @@ struct lev_base {
     long closed;                /* set before eb is NULL: by close() in a callback */
     long stop;                  /* LEV_STOP_ bits, for the loop to notice */
     long fork_count;            /* lev_forks when it was made or made usable again */
+    long home;                  /* LEV_ME of the thread that was the last to enter */
     int forked;                 /* dead: its loop or another thread was in it at the fork */
 
     int looping;                /* inside lev_loop(): on any greenlet, so no stack of bases would do */
@@ -85,7 +86,7 @@ struct lev_base {
     int log_asked;
     int python_signals;         /* the pair is also Python's wake-up descriptor */
     int old_wakeup;             /* whose place it took, or -1 */
-    struct event wake, soon, exit_now, exit_later, limit, tick, patience;
+    struct event wake, soon, exit_now, exit_later, limit, tick, patience, reap;
     int passes;                 /* since it was time to end the loop */
     double exit_at;             /* when the earliest loop_exit(after=) is due; 0: none */
 
@@ -97,8 +98,13 @@ struct lev_base {
     int64_t uses;               /* how many ever did */
     struct lev_fd *fds;
     int fd_count;
-    int64_t *todo;              /* events that happened and were not delivered */
+    int64_t *todo;              /* what happened and was not delivered: tokens, and children as -pointer */
     int todo_count, todo_size;
+
+    struct lev_child *children; /* see children.h */
+    struct lev_child *ending, *dropped;
+    long has_dropped;
+    int64_t child_uses;         /* how many there ever were */
 
     struct lev_signals *signals;        /* NULL until the first signal, see signals.c */
     struct lev_event **signal_events;
@@ -130,6 +136,7 @@ static int lev_py_soon(int slot);
 static int lev_py_wake(int python_signals, int slot);
 static int lev_py_prepare(double timeout, int slot);
 static int lev_py_check(int slot);
+static int lev_py_let_go(int64_t token, int slot);
 
 static int lev_enter(struct lev_base *l);
 static void lev_leave(struct lev_base *l, int entered);
@@ -141,4 +148,5 @@ static void lev_apply_stop(struct lev_base *l);
 static void lev_exit(struct lev_base *l);
 static void lev_run_check(struct lev_base *l);
 static void lev_watch_free(struct lev_base *l);
+static int lev_todo_put(struct lev_base *l, int64_t what);
 static void lev_tear_down(struct lev_base *l);

@@ -323,20 +323,27 @@ static int lev_deliver_once(struct lev_base *l, struct lev_event *e, int what, i
     return answer;
 }
 
-static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
+/* Put something on the list of what the next loop delivers. */
+static int lev_todo_put(struct lev_base *l, int64_t what)
 {
-    if (!e->todo && l->todo_count == l->todo_size) {
+    if (l->todo_count == l->todo_size) {
         int size = l->todo_size ? l->todo_size * 2 : 16;
         int64_t *more = lev_realloc(l->todo, (size_t)size * sizeof(*more));
-        if (more == NULL) {             /* better at a wrong time than never */
-            event_active(&e->ev, what, 1);
-            return;
-        }
+        if (more == NULL)
+            return LEV_ERRNO;
         l->todo = more;
         l->todo_size = size;
     }
-    if (!e->todo)
-        l->todo[l->todo_count++] = e->token;
+    l->todo[l->todo_count++] = what;
+    return 0;
+}
+
+static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
+{
+    if (!e->todo && lev_todo_put(l, e->token) != 0) {
+        event_active(&e->ev, what, 1);  /* better at a wrong time than never */
+        return;
+    }
     e->todo |= (short)what;
 }
 
@@ -472,6 +479,11 @@ static int lev_deliver_todo(struct lev_base *l)
     for (i = 0; i < count && !lev_is_leaving(l); i++) {
         struct lev_event *e = lev_slot(l, l->todo[i]);
         short what;
+        if (l->todo[i] < 0) {
+            found = 1;
+            lev_child_deliver_again((struct lev_child *)(intptr_t)-l->todo[i]);
+            continue;
+        }
         if (e == NULL || !e->todo)
             continue;
         what = e->todo;

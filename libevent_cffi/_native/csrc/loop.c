@@ -104,6 +104,7 @@ static void lev_after_callback(struct lev_base *l)
     if (l->forked)
         return;
     lev_apply_stop(l);
+    lev_reap_soon(l);
     if ((l->flags & EVLOOP_ONCE) && l->priorities > 1)
         lev_arm_patience(l);
     if (LEV_RELAXED(&lev_log_pending) && !l->log_asked) {
@@ -164,6 +165,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
     if ((signals || LEV_RELAXED(&lev_log_pending)) && !l->broken)
         lev_call_wake(l);
     lev_apply_stop(l);
+    lev_reap_soon(l);
     if (signals || l->waits_singly)
         lev_tick(l);
 }
@@ -305,6 +307,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         l->forked = l->broken = 1;      /* between two lev_loop() */
         return 0;
     }
+    lev_reap(l);
     l->looping = 1;
     l->flags = flags;
     l->passes = 0;
@@ -329,6 +332,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
         }
     }
     l->looping = 0;
+    lev_reap(l);
     return result;
 }
 

@@ -2,4 +2,7 @@
 #include "headers.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-struct lev_base { char known_to_the_other_module_only; };
+/* Ours, known to the other module only. */
+struct lev_base { char unknown; };
+struct lev_child { char unknown; };
+struct lev_listener { char unknown; };

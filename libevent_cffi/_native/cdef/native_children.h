@@ -1,0 +1,23 @@
+/* children of a base: csrc/children.c, and what each kind has */
+
+struct lev_child { ...; };
+
+void *lev_child_alloc(size_t size);
+void lev_child_drop(void *memory);
+int lev_child_close(struct lev_child *c);
+int lev_child_is_open(struct lev_child *c);
+int64_t lev_child_token(struct lev_child *c);
+int lev_child_hold(struct lev_child *c);
+extern "Python" int lev_py_let_go(int64_t token, int slot);
+
+/* listeners: csrc/listener.c */
+
+struct lev_listener { ...; };
+
+int lev_listener_open(struct lev_listener *s, struct lev_base *l, int fd, unsigned flags, const char *path,
+    uint64_t device, uint64_t inode);
+int lev_listener_enable(struct lev_listener *s, int enabled);
+int lev_listener_is_enabled(struct lev_listener *s);
+int lev_listener_fd(struct lev_listener *s);
+extern "Python" int lev_py_accept(int64_t token, int fd, struct sockaddr *address, int length, int slot);
+extern "Python" int lev_py_listener_error(int64_t token, int error, int slot);
