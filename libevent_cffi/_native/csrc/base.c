@@ -54,8 +54,11 @@ static void lev_leave(struct lev_base *l, int entered)
 {
     if (!entered)
         return;
-    if (lev_has_to_reap(l))
+    if (lev_has_to_reap(l)) {
+        int saved = errno;              /* the caller's result may be about to be told */
         lev_reap(l);
+        errno = saved;
+    }
     LEV_STORE(&l->owner, 0);
 }
 
