@@ -18,7 +18,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import thread, util, watch
+    from . import rpc, thread, util, watch
 
 __all__ = [
     "CLOSED",
@@ -38,12 +38,13 @@ __all__ = [
     "Signal",
     "Timer",
     "__version__",
+    "rpc",
     "thread",
     "util",
     "watch",
 ]
 
-_MODULES = frozenset({"lowlevel", "thread", "util", "watch"})
+_MODULES = frozenset({"lowlevel", "rpc", "thread", "util", "watch"})
 
 
 def __getattr__(name: str) -> Any:

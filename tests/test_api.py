@@ -13,11 +13,11 @@ import pytest
 
 import libevent_cffi
 
-MODULES = ["event", "listener", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
+MODULES = ["event", "listener", "rpc", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
 
 TOP = """
 CLOSED ET PERSIST READ WRITE BufferEventFlag ClosedError Event EventBase EventFlag LibeventError Listener
-LoopFlag Operation Signal Timer __version__ thread util watch
+LoopFlag Operation Signal Timer __version__ rpc thread util watch
 """
 
 EVENT = """
@@ -150,6 +150,12 @@ CheckWatcher(base, callback, *args)
     closed
 """
 
+RPC = """
+Message(**values)
+    from_bytes(data)
+Schema(classes)
+"""
+
 #: What has no C of its own behind it, and so no "Wraps".
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
@@ -180,7 +186,7 @@ def described(name: str, thing: Any) -> str:
     if isinstance(thing, property) or not callable(thing):
         return name
     parameters = list(inspect.signature(thing).parameters.values())
-    if parameters and parameters[0].name == "self":
+    if parameters and parameters[0].name in ("self", "cls"):
         del parameters[0]
     return f"{name}({', '.join(_parameters(parameters))})"
 
@@ -191,6 +197,9 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[str]:
         if parameter.kind is parameter.VAR_POSITIONAL:
             starred = True
             yield f"*{parameter.name}"
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield f"**{parameter.name}"
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             starred = True
@@ -235,7 +244,7 @@ def expected(text: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("module", "text"), [("event", EVENT), ("watch", WATCH)])
+@pytest.mark.parametrize(("module", "text"), [("event", EVENT), ("rpc", RPC), ("watch", WATCH)])
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
     """Every class, method, parameter and default."""
     found, promised = surface(importlib.import_module(f"libevent_cffi.{module}")), expected(text)

@@ -1,0 +1,12 @@
+"""
+Messages that marshal themselves: event2/rpc.h, and what libevent's event_rpcgen.py makes for it.
+
+A message is a class, written by hand or read from a .rpc file, and its bytes are those of the C that
+event_rpcgen.py makes.  ``python -m libevent_cffi rpcgen FILE`` writes the classes of a file as a module.
+"""
+
+from .fields import array, data, int32, int64, string, struct
+from .message import Message
+from .schema import Schema, load, loads
+
+__all__ = ["Message", "Schema", "array", "data", "int32", "int64", "load", "loads", "string", "struct"]
