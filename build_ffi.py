@@ -372,7 +372,11 @@ def _module(name: str, source: str, headers: Sequence[str], libraries: list[str]
     ffi = FFI()
     if base is not None:
         ffi.include(base)
-    own = ["build", "native", "native_loop", "native_children"] if base is None else ["native_tls"]
+    own = (
+        ["build", "native", "native_loop", "native_children", "native_buffer"]
+        if base is None
+        else ["native_tls"]
+    )
     ffi.cdef("".join([*public, *(_read(room, switches) for room in own)]))
     ffi.set_source(
         f"libevent_cffi._native.{name}",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native  # sets libevent up, or says why not
 from ._version import VERSION as __version__
+from .buffer import Buffer
 from .errors import ClosedError, LibeventError
 from .event import Event, EventBase, Operation, Signal, Timer
 from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag, LoopFlag
@@ -26,6 +27,7 @@ __all__ = [
     "PERSIST",
     "READ",
     "WRITE",
+    "Buffer",
     "BufferEventFlag",
     "ClosedError",
     "Event",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._native import ffi, lib
 from ._native.running import Loop
+from .buffer import Buffer
 from .errors import ClosedError, FeatureUnavailableError
 from .event import Event
 
@@ -39,13 +40,15 @@ def pointer(obj: object) -> Any:
     """
     Return the C pointer behind an open object: yours to look at, not to free.
 
-    An EventBase has its ``struct event_base *`` until it is closed.  An Event has a ``struct event *`` only
-    while it is pending or active; NULL else.
+    An EventBase has its ``struct event_base *`` until it is closed, a Buffer its ``struct evbuffer *``.  An
+    Event has a ``struct event *`` only while it is pending or active; NULL else.
 
     Raises TypeError for what has no pointer, ClosedError.
     """
     if isinstance(obj, Loop):
         found = lib.lev_base_pointer(obj._l)
+    elif isinstance(obj, Buffer):
+        found = lib.lev_buffer_pointer(obj._b)
     elif isinstance(obj, Event):
         if obj.closed:
             raise ClosedError(f"{obj!r} is closed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import pathlib
 import re
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pytest
 
 import libevent_cffi
 
-MODULES = ["event", "listener", "rpc", "flags", "errors", "thread", "util", "watch", "types", "lowlevel"]
+MODULES = [
+    *("buffer", "event", "listener", "rpc", "flags", "errors", "thread", "util", "watch", "types", "lowlevel")
+]
 
 TOP = """
-CLOSED ET PERSIST READ WRITE BufferEventFlag ClosedError Event EventBase EventFlag LibeventError Listener
-LoopFlag Operation Signal Timer __version__ rpc thread util watch
+CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
+Listener LoopFlag Operation Signal Timer __version__ rpc thread util watch
 """
 
 EVENT = """
@@ -156,6 +159,60 @@ Message(**values)
 Schema(classes)
 """
 
+BUFFER = """
+BufferChange(original_size, added, deleted)
+    original_size
+    added
+    deleted
+ChangeCallback()
+    enabled
+    close()
+    closed
+FileSegment(file, *, offset=0, length=None, sendfile=True, on_close=None)
+    close()
+    closed
+Reservation()
+    view
+    commit(nbytes)
+BufferFile(buffer)
+    close()
+    closed
+Buffer(data=b'', *, defer_callbacks_to=None)
+    add(data)
+    prepend(data)
+    writelines(parts)
+    add_reference(data, *, offset=0, length=None, on_release=None)
+    add_buffer(other)
+    prepend_buffer(other)
+    add_buffer_reference(other)
+    add_file(file, *, offset=0, length=None, sendfile=True)
+    add_file_segment(segment, *, offset=0, length=None)
+    reserve(nbytes)
+    expand(nbytes)
+    read_from(file, nbytes=-1)
+    remove(nbytes=-1)
+    readinto(target)
+    remove_buffer(nbytes=-1, *, into=None)
+    readline(eol=CRLF)
+    drain(nbytes=-1)
+    write_to(file, nbytes=-1)
+    copyout(nbytes=-1, *, start=0)
+    peek(nbytes=-1, *, start=0)
+    pullup(nbytes=-1)
+    search(needle, *, start=0, end=None)
+    search_eol(eol=CRLF, *, start=0)
+    as_file()
+    on_change(callback, *args)
+    freeze(*, front)
+    unfreeze(*, front)
+    lock()
+    contiguous_space
+    max_read
+    drains_to_fd
+    close()
+    closed
+"""
+
 #: What has no C of its own behind it, and so no "Wraps".
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
@@ -163,7 +220,8 @@ PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.secon
 EventBase.running
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
-Operation.cancel adopt borrow pointer surrender
+Operation.cancel ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
+BufferFile adopt borrow pointer surrender
 """
 
 #: Functions of event.h, watch.h, thread.h and util.h that no docstring of the Pythonic layer names.
@@ -179,6 +237,10 @@ ONLY_ON_LOWLEVEL = {
     "evutil_timerisset": "times are floats",
     "evutil_snprintf": "Python formats",
 }
+
+
+#: What a class has from Python's own: a named tuple, a file.
+PYTHONS_OWN = {"count", "index"} | {*dir(io.BufferedIOBase)} - {"close", "closed"}
 
 
 def described(name: str, thing: Any) -> str:
@@ -221,6 +283,7 @@ def surface(module: Any) -> dict[str, set[str]]:
         cls = getattr(module, name)
         if inspect.isclass(cls):
             members = {key for key in dir(cls) if not key.startswith("_")}
+            members -= PYTHONS_OWN if issubclass(cls, (tuple, io.IOBase)) else set()
             members |= set(getattr(cls, "__dataclass_fields__", ()))
             found[described(name, cls)] = {described(key, _static(cls, key)) for key in members}
     return found
@@ -244,7 +307,9 @@ def expected(text: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("module", "text"), [("event", EVENT), ("rpc", RPC), ("watch", WATCH)])
+@pytest.mark.parametrize(
+    ("module", "text"), [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("watch", WATCH)]
+)
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
     """Every class, method, parameter and default."""
     found, promised = surface(importlib.import_module(f"libevent_cffi.{module}")), expected(text)
@@ -278,11 +343,11 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("event", "watch", "thread", "util", "lowlevel"):
+    for name in ("buffer", "event", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)
-            if inspect.isclass(thing) and not issubclass(thing, tuple):
+            if inspect.isclass(thing) and not issubclass(thing, (tuple, io.IOBase)):
                 yield each, inspect.getdoc(thing) or ""
                 for member in vars_of(thing):
                     yield f"{each}.{member}", inspect.getdoc(_static(thing, member)) or ""

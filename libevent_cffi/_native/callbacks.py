@@ -347,6 +347,21 @@ def lev_py_listener_error(token: int, number: int, slot: int) -> int:
     return DONE
 
 
+@trampoline
+def lev_py_change(token: int, slot: int) -> int:
+    """The loop has changed a buffer of one of its objects."""
+    loop = loops[slot]
+    buffer = loop._watched.get(token)
+    if buffer is None:
+        return STALE
+    try:
+        buffer._tell()
+    except BaseException as error:
+        loop._failed = (error, buffer, 0, True, loop._failed)
+        return RAISED
+    return DONE
+
+
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     """Return the offsets in *function* from a call of ``callback`` to the end of its line."""
     found: set[int] = set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from ..errors import ClosedError, LoopBusyError, WrongThreadError
 from ..flags import Feature
-from . import callbacks, check, logs, wakeup
+from . import callbacks, check, lent, logs, wakeup
 from ._libevent import ffi, lib
 from .resources import Resource
 
@@ -91,6 +91,7 @@ class Loop(Resource):
         "_signal_method",
         "_soon",
         "_thread",
+        "_watched",
     )
 
     _handler: Optional[Callable[[Exception, object], object]]
@@ -127,6 +128,8 @@ class Loop(Resource):
         self._priorities: int = lib.event_base_get_npriorities(eb)
         #: Common timeouts by their seconds.
         self._common: dict[float, Any] = {}
+        #: Borrowed buffers that have change callbacks, by their tokens in C.
+        self._watched: dict[int, Any] = {}
         #: What finishes later.
         self._operations: set[Any] = set()
         self._handler = None
@@ -369,6 +372,7 @@ class Loop(Resource):
         if python_signals:
             wakeup.run_signal_handlers()
         logs.drain()
+        lent.collect(everything=True)
 
     # -- ending ----------------------------------------------------------------------------------------------
 

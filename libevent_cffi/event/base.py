@@ -299,6 +299,7 @@ class EventBase(ShortForms, Inspection):
                     last.append(item)
         self._armed.clear()
         self._children.clear()
+        self._watched.clear()
         self._preparing = self._checking = ()
         failures = []
         for operation in list(self._operations):

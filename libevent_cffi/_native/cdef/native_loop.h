@@ -104,3 +104,4 @@ extern "Python" int lev_py_soon(int slot);
 extern "Python" int lev_py_wake(int python_signals, int slot);
 extern "Python" int lev_py_prepare(double timeout, int slot);
 extern "Python" int lev_py_check(int slot);
+extern "Python" int lev_py_change(int64_t token, int slot);

@@ -8,6 +8,7 @@ static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
 static void lev_on_patience(evutil_socket_t fd, short what, void *arg);
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
 static void lev_on_reap(evutil_socket_t fd, short what, void *arg);
+static void lev_on_changes(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
 static struct lev_base *lev_bases = NULL;
@@ -178,13 +179,15 @@ static int lev_add_own_events(struct lev_base *l)
     event_priority_set(&l->tick, last);
     lev_assign_internal(l, &l->patience, -1, 0, lev_on_patience, 0);
     lev_assign_internal(l, &l->reap, -1, 0, lev_on_reap, 0);
+    lev_assign_internal(l, &l->changes, -1, 0, lev_on_changes, 0);
     return lev_add_wake(l);
 }
 
 static void lev_drop_own_events(struct lev_base *l)
 {
     struct event *all[] = {
-        &l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience, &l->reap};
+        &l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience, &l->reap,
+        &l->changes};
     size_t i;
 
     for (i = 0; i < sizeof(all) / sizeof(*all); i++) {

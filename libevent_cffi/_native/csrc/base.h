@@ -40,6 +40,7 @@ enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_
 
 #define LEV_COMMON_MAX 256      /* libevent's own limit (event.c:MAX_COMMON_TIMEOUTS) */
 
+struct lev_buffer;
 struct lev_event;
 struct lev_chunk;
 struct lev_signals;
@@ -86,7 +87,7 @@ struct lev_base {
     int log_asked;
     int python_signals;         /* the pair is also Python's wake-up descriptor */
     int old_wakeup;             /* whose place it took, or -1 */
-    struct event wake, soon, exit_now, exit_later, limit, tick, patience, reap;
+    struct event wake, soon, exit_now, exit_later, limit, tick, patience, reap, changes;
     int passes;                 /* since it was time to end the loop */
     double exit_at;             /* when the earliest loop_exit(after=) is due; 0: none */
 
@@ -113,6 +114,8 @@ struct lev_base {
     const struct timeval *common[LEV_COMMON_MAX];
     int common_count;
 
+    struct lev_buffer *changed_buffers;         /* borrowed buffers whose changes Python has to hear of, see buffer.c */
+
     int watching;               /* has Python watchers: 1 prepare, 2 check */
     int check_due;
     int waits_singly;           /* each wait is a loop of libevent's own, for the watchers' sake */
@@ -137,6 +140,7 @@ static int lev_py_wake(int python_signals, int slot);
 static int lev_py_prepare(double timeout, int slot);
 static int lev_py_check(int slot);
 static int lev_py_let_go(int64_t token, int slot);
+static int lev_py_change(int64_t token, int slot);
 
 static int lev_enter(struct lev_base *l);
 static void lev_leave(struct lev_base *l, int entered);

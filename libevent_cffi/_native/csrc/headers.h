@@ -9,6 +9,7 @@
 #ifndef LEV_HEADERS_H
 #define LEV_HEADERS_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -107,7 +107,7 @@ static void lev_after_callback(struct lev_base *l)
     lev_reap_soon(l);
     if ((l->flags & EVLOOP_ONCE) && l->priorities > 1)
         lev_arm_patience(l);
-    if (LEV_RELAXED(&lev_log_pending) && !l->log_asked) {
+    if ((LEV_RELAXED(&lev_log_pending) || LEV_RELAXED(&lev_released_count)) && !l->log_asked) {
         l->log_asked = 1;
         lev_wake(l);
     }
@@ -162,7 +162,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
         lev_arm_soon(l);
     l->log_asked = 0;
-    if ((signals || LEV_RELAXED(&lev_log_pending)) && !l->broken)
+    if ((signals || LEV_RELAXED(&lev_log_pending) || LEV_RELAXED(&lev_released_count)) && !l->broken)
         lev_call_wake(l);
     lev_apply_stop(l);
     lev_reap_soon(l);
@@ -315,6 +315,8 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     l->broken = l->interrupted;
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
         lev_arm_soon(l);
+    if (LEV_RELAXED(&lev_released_count))
+        lev_wake(l);
     lev_apply_stop(l);
     if (l->todo_count > 0 && !l->broken && !(l->got & LEV_STOP_BREAK)) {
         if (lev_deliver_todo(l) && (flags & EVLOOP_ONCE))

@@ -29,7 +29,7 @@
 #define LEV_BLOCK_SIZE(p) ((size_t)0)   /* only blocks are counted there */
 #endif
 
-/* Atomics on long, so that one spelling serves gcc, clang and MSVC. ADD gives the new value. */
+/* Atomics on long and on pointers, so that one spelling serves gcc, clang and MSVC. ADD gives the new value. */
 #if defined(_MSC_VER)
 #include <intrin.h>
 #define LEV_LOAD(p) _InterlockedOr((p), 0)
@@ -47,6 +47,16 @@ static int lev_cas(long *p, long *old, long new_value)
     return swapped;
 }
 #define LEV_CAS(p, old, v) lev_cas((p), (old), (v))
+static int lev_cas_pointer(void *volatile *p, void **old, void *new_value)
+{
+    void *seen = _InterlockedCompareExchangePointer(p, new_value, *old);
+    int swapped = seen == *old;
+    *old = seen;
+    return swapped;
+}
+#define LEV_LOAD_POINTER(p) (*(p))
+#define LEV_SWAP_POINTER(p, v) _InterlockedExchangePointer((void *volatile *)(p), (v))
+#define LEV_CAS_POINTER(p, old, v) lev_cas_pointer((void *volatile *)(p), (void **)(old), (v))
 #else
 #define LEV_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define LEV_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
@@ -57,6 +67,9 @@ static int lev_cas(long *p, long *old, long new_value)
 #define LEV_COUNT(p, v) __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
 #define LEV_CAS(p, old, v) \
     __atomic_compare_exchange_n((p), (old), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
+#define LEV_LOAD_POINTER(p) LEV_LOAD(p)
+#define LEV_SWAP_POINTER(p, v) LEV_SWAP(p, v)
+#define LEV_CAS_POINTER(p, old, v) LEV_CAS(p, old, v)
 #endif
 
 /* What start-up has done; they live here because C stays when Python's modules are imported anew. */

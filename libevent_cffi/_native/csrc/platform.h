@@ -7,6 +7,7 @@ typedef CRITICAL_SECTION lev_mutex;
 #define lev_mutex_unlock(m) LeaveCriticalSection(m)
 #define LEV_THREAD_LOCAL __declspec(thread)
 #define lev_yield() SwitchToThread()
+#define lev_nap() Sleep(1)
 #define lev_read_fd(fd, data, size) ((long)recv((fd), (data), (int)(size), 0))
 #define lev_put_byte(fd, byte) ((long)send((fd), (byte), 1, 0))
 #else
@@ -27,6 +28,7 @@ typedef pthread_mutex_t lev_mutex;
 #define lev_mutex_unlock(m) pthread_mutex_unlock(m)
 #define LEV_THREAD_LOCAL __thread
 #define lev_yield() sched_yield()
+#define lev_nap() usleep(500)
 #define lev_read_fd(fd, data, size) ((long)read((fd), (data), (size)))
 #define lev_put_byte(fd, byte) ((long)write((fd), (byte), 1))
 #endif

@@ -6,3 +6,4 @@
 struct lev_base { char unknown; };
 struct lev_child { char unknown; };
 struct lev_listener { char unknown; };
+struct lev_buffer { char unknown; };
