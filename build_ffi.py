@@ -43,6 +43,13 @@ _HEADERS = (
     " dns dns_struct http http_struct ws watch tag rpc rpc_struct visibility"
 ).split()
 
+# Our own C of the first module.
+_OWN = [
+    *("build", "native", "native_loop", "native_children"),
+    "native_buffer",
+    "native_http_headers",
+]
+
 _HELP = """\
 To install what it needs:
   Debian, Ubuntu   apt install gcc python3-dev libevent-dev libssl-dev pkg-config
@@ -372,11 +379,7 @@ def _module(name: str, source: str, headers: Sequence[str], libraries: list[str]
     ffi = FFI()
     if base is not None:
         ffi.include(base)
-    own = (
-        ["build", "native", "native_loop", "native_children", "native_buffer"]
-        if base is None
-        else ["native_tls"]
-    )
+    own = _OWN if base is None else ["native_tls"]
     ffi.cdef("".join([*public, *(_read(room, switches) for room in own)]))
     ffi.set_source(
         f"libevent_cffi._native.{name}",

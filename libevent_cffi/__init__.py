@@ -19,7 +19,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import rpc, thread, util, watch
+    from . import http, rpc, thread, util, watch
 
 __all__ = [
     "CLOSED",
@@ -40,13 +40,14 @@ __all__ = [
     "Signal",
     "Timer",
     "__version__",
+    "http",
     "rpc",
     "thread",
     "util",
     "watch",
 ]
 
-_MODULES = frozenset({"lowlevel", "rpc", "thread", "util", "watch"})
+_MODULES = frozenset({"http", "lowlevel", "rpc", "thread", "util", "watch"})
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,13 @@ import pytest
 import libevent_cffi
 
 MODULES = [
-    *("buffer", "event", "listener", "rpc", "flags", "errors", "thread", "util", "watch", "types", "lowlevel")
+    *("buffer", "event", "listener", "http", "rpc", "flags", "errors", "thread", "util", "watch"),
+    *("types", "lowlevel"),
 ]
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
-Listener LoopFlag Operation Signal Timer __version__ rpc thread util watch
+Listener LoopFlag Operation Signal Timer __version__ http rpc thread util watch
 """
 
 EVENT = """

@@ -16,6 +16,7 @@
 #include "loop.c"
 #include "children.c"
 #include "listener.c"
+#include "http_headers.c"
 #include "look.c"
 #include "lend.c"
 #include "buffer.c"
