@@ -19,7 +19,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import http, rpc, thread, util, watch
+    from . import http, rpc, tag, thread, util, watch
 
 __all__ = [
     "CLOSED",
@@ -42,12 +42,13 @@ __all__ = [
     "__version__",
     "http",
     "rpc",
+    "tag",
     "thread",
     "util",
     "watch",
 ]
 
-_MODULES = frozenset({"http", "lowlevel", "rpc", "thread", "util", "watch"})
+_MODULES = frozenset({"http", "lowlevel", "rpc", "tag", "thread", "util", "watch"})
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ MODULES = [
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
-Listener LoopFlag Operation Signal Timer __version__ http rpc thread util watch
+Listener LoopFlag Operation Signal Timer __version__ http rpc tag thread util watch
 """
 
 EVENT = """
@@ -154,6 +154,32 @@ CheckWatcher(base, callback, *args)
     closed
 """
 
+TAG = """
+Encoder(buffer=None)
+    buffer
+    encode_int(value)
+    marshal(tag, data)
+    marshal_buffer(tag, buffer)
+    marshal_int(tag, value)
+    marshal_int64(tag, value)
+    marshal_string(tag, value)
+    marshal_timeval(tag, seconds)
+Decoder(data)
+    position
+    peek()
+    peek_length()
+    payload_length()
+    header()
+    skip()
+    decode_int()
+    unmarshal()
+    unmarshal_int(tag)
+    unmarshal_int64(tag)
+    unmarshal_fixed(tag, length)
+    unmarshal_string(tag)
+    unmarshal_timeval(tag)
+"""
+
 RPC = """
 Message(**values)
     from_bytes(data)
@@ -221,11 +247,12 @@ PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.secon
 EventBase.running
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
-Operation.cancel ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
+Operation.cancel Encoder.buffer Decoder Decoder.position Decoder.decode_int
+ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
 BufferFile adopt borrow pointer surrender
 """
 
-#: Functions of event.h, watch.h, thread.h and util.h that no docstring of the Pythonic layer names.
+#: Functions of event.h, tag.h, watch.h, thread.h and util.h that no docstring of the Pythonic layer names.
 ONLY_ON_LOWLEVEL = {
     "event_base_set": "a live event does not change its base",
     "evthread_set_lock_callbacks": "locks in Python deadlock with the GIL",
@@ -309,7 +336,7 @@ def expected(text: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("module", "text"), [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("watch", WATCH)]
+    ("module", "text"), [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("tag", TAG), ("watch", WATCH)]
 )
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
     """Every class, method, parameter and default."""
@@ -344,7 +371,7 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("buffer", "event", "watch", "thread", "util", "lowlevel"):
+    for name in ("buffer", "event", "tag", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)
@@ -408,7 +435,7 @@ def test_every_function_is_named_by_a_docstring() -> None:
     """Or stands in the list of those that are only on lowlevel.lib, with the reason."""
     functions = {
         name
-        for name in declared("event", "watch", "thread", "util")
+        for name in declared("event", "tag", "watch", "thread", "util")
         if name.startswith(("event_", "evt", "evw", "evutil_", "evsignal_", "evuser_", "libevent_"))
     }
     assert functions - wrapped() - set(ONLY_ON_LOWLEVEL) == set()

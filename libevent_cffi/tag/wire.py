@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..types import BytesLike
 
 __all__ = [
-    "HEADER_BYTES",
     "MOST_BYTES",
     "check_tag",
     "decode_fixed",
@@ -40,13 +39,11 @@ __all__ = [
     "plain_bytes",
 ]
 
-#: The longest header: a tag of five bytes and a length of five.
-HEADER_BYTES = 10
-
 #: The longest payload: event_tagging.c:evtag_unmarshal_header returns lengths as int.
 MOST_BYTES = 2**31 - 1
 
 _DIGITS = {32: 8, 64: 16}
+_SHORT = [bytes([value]) for value in range(16)]
 
 
 # -- to bytes ------------------------------------------------------------------------------------------------
@@ -54,6 +51,8 @@ _DIGITS = {32: 8, 64: 16}
 
 def encode_number(value: int) -> bytes:
     """Return the bytes of *value*, which has at most 64 bits."""
+    if value < 16:
+        return _SHORT[value]
     digits = f"{value:x}"
     padding = "" if len(digits) & 1 else "0"
     return bytes.fromhex(f"{len(digits) - 1:x}{digits[::-1]}{padding}")
@@ -107,7 +106,10 @@ def decode_number(data: bytes, at: int, end: int, bits: int = 32) -> tuple[int, 
     """Return the number at *at* and where it ends; TagError when it has more *bits* or is cut off."""
     if at >= end:
         raise TagError("the data ends before a number", position=at)
-    digits = (data[at] >> 4) + 1
+    first = data[at]
+    if first < 16:
+        return first, at + 1
+    digits = (first >> 4) + 1
     stop = at + digits // 2 + 1
     if digits > _DIGITS[bits]:
         raise TagError(f"a number has {4 * digits} bits and may have {bits}", position=at)
