@@ -15,7 +15,7 @@ import pytest
 import libevent_cffi
 
 MODULES = [
-    *("buffer", "event", "listener", "http", "rpc", "flags", "errors", "thread", "util", "watch"),
+    *("buffer", "event", "listener", "http", "rpc", "tag", "flags", "errors", "thread", "util", "watch"),
     *("types", "lowlevel"),
 ]
 
