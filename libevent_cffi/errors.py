@@ -187,7 +187,7 @@ class WebSocketError(LibeventError):
 
 
 class TagError(LibeventError, ValueError):
-    """Tagged data is malformed at byte *position*, counted from 0."""
+    """Tagged data is malformed at byte *position*, counted from 0; the text says so too."""
 
     position: int
     _keywords = ("position",)
@@ -195,3 +195,6 @@ class TagError(LibeventError, ValueError):
     def __init__(self, *args: object, position: int) -> None:
         super().__init__(*args)
         self.position = position
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (at byte {self.position})"

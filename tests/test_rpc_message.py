@@ -312,6 +312,7 @@ def test_errors_tell_what_is_wrong_and_where(data: bytes, position: int, text: s
     with pytest.raises(TagError, match=text) as caught:
         Entry.from_bytes(data)
     assert caught.value.position == position
+    assert str(caught.value).endswith(f"(at byte {position})")
 
 
 def test_unusual_data_that_c_takes_is_taken() -> None:

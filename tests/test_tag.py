@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from libevent_cffi.buffer import Buffer
-from libevent_cffi.errors import TagError
+from libevent_cffi.errors import ClosedError, TagError
 from libevent_cffi.lowlevel import ffi, lib
 from libevent_cffi.tag import Decoder, Encoder, wire
 
@@ -143,6 +144,71 @@ def test_values_that_do_not_fit_are_refused() -> None:
         wire.encode_header(1, 2**31)
 
 
+def test_a_large_payload_is_written_and_read() -> None:
+    """Of many chunks."""
+    data = bytes(range(256)) * 1000
+    encoder = Encoder()
+    encoder.marshal(1, data)
+    with Buffer(data) as buffer:
+        encoder.marshal_buffer(2, buffer)
+    assert list(Decoder(encoder.buffer)) == [(1, data), (2, data)]
+
+
+def test_a_buffer_that_cannot_be_added_keeps_what_it_holds() -> None:
+    """Whichever end is frozen, and whoever raises."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with Buffer(b"kept") as ours, Buffer(b"data") as theirs:
+        encoder = Encoder(ours)
+        ours.freeze(front=False)
+        with pytest.raises(BufferError):
+            encoder.marshal_buffer(1, theirs)
+        ours.unfreeze(front=False)
+        theirs.freeze(front=True)
+        with pytest.raises(BufferError):
+            encoder.marshal_buffer(1, theirs)
+        theirs.unfreeze(front=True)
+        with theirs.on_change(fail), pytest.raises(ZeroDivisionError):
+            encoder.marshal_buffer(1, theirs)
+        assert (bytes(ours), bytes(theirs)) == (b"kept", b"data")
+        with ours.on_change(fail), pytest.raises(ZeroDivisionError):
+            encoder.marshal_buffer(1, theirs)
+        assert (bytes(ours), bytes(theirs)) == (b"kept\x01\x04data", b"")
+
+
+def test_a_file_that_a_buffer_holds_is_added_to_one_that_may_hold_it(tmp_path: Path) -> None:
+    """It stays a file, to be sent by sendfile(); another buffer does not take it, and nothing is lost."""
+    (tmp_path / "file").write_bytes(b"data")
+    with Buffer() as ours, Buffer() as theirs, open(tmp_path / "file", "rb") as file:
+        theirs.drains_to_fd = True
+        theirs.add_file(file)
+        encoder = Encoder(ours)
+        with pytest.raises(BufferError):
+            encoder.marshal_buffer(1, theirs)
+        assert (len(ours), len(theirs)) == (0, 4)
+        ours.drains_to_fd = True
+        encoder.marshal_buffer(1, theirs)
+        assert (len(ours), len(theirs)) == (6, 0)
+
+
+def test_closed_buffers_are_refused() -> None:
+    """By the encoder and the decoder."""
+    with Buffer(b"\x01\x00") as buffer:
+        encoder, decoder = Encoder(buffer), Decoder(buffer)
+    calls: list[Callable[[], Any]] = [
+        lambda: encoder.marshal_int(1, 1),
+        lambda: encoder.marshal_buffer(1, Buffer(b"x")),
+        lambda: Encoder().marshal_buffer(1, buffer),
+        lambda: Encoder(buffer).marshal(1, bytes(100000)),
+        *(lambda method=method: method(decoder) for method in METHODS),  # type: ignore[misc]
+    ]
+    for call in calls:
+        with pytest.raises(ClosedError):
+            call()
+
+
 # -- reading -------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +279,37 @@ def test_a_decoder_goes_on_when_more_has_come() -> None:
                 assert (decoder.peek_length(), decoder.payload_length()) == (len(whole), 20)
             buffer.add(whole[at : at + 1])
         assert decoder.unmarshal() == (300, b"data" * 5)
+
+
+def test_what_a_change_callback_raises_leaves_the_item_where_it_was() -> None:
+    """Nothing was taken."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with Buffer(b"\x01\x01\x05") as buffer:
+        decoder = Decoder(buffer)
+        with buffer.on_change(fail), pytest.raises(ZeroDivisionError):
+            decoder.unmarshal_int(1)
+        assert decoder.position == 0
+        assert decoder.unmarshal_int(1) == 5
+
+
+def test_a_decoder_checks_its_arguments() -> None:
+    """A tag and a length are ints in their range; nothing is taken."""
+    decoder: Any = Decoder(b"\x01\x00")
+    for call, error in (
+        (lambda: decoder.unmarshal_int("1"), TypeError),
+        (lambda: decoder.unmarshal_int(-1), ValueError),
+        (lambda: decoder.unmarshal_string(2**32), ValueError),
+        (lambda: decoder.unmarshal_fixed(1, -1), ValueError),
+        (lambda: decoder.unmarshal_fixed(1, None), TypeError),
+    ):
+        with pytest.raises(error):
+            call()
+    with pytest.raises(TagError, match="the next tag is 1, not 2"):
+        decoder.unmarshal_fixed(2, 0)
+    assert decoder.unmarshal_fixed(1, 0) == b""
 
 
 METHODS: list[Callable[[Decoder], Any]] = [

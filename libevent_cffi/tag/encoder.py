@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder"]
 
+#: Where one copy more takes longer than writelines() in place of add().
+_LARGE = 16384
+
 
 class Encoder:
     """
@@ -118,4 +121,8 @@ class Encoder:
         self._add(tag, wire.encode_time(seconds))
 
     def _add(self, tag: int, payload: bytes) -> None:
-        self._buffer.writelines((wire.encode_header(wire.check_tag(tag), len(payload)), payload))
+        header = wire.encode_header(wire.check_tag(tag), len(payload))
+        if len(payload) < _LARGE:
+            self._buffer.add(header + payload)
+        else:
+            self._buffer.writelines((header, payload))
