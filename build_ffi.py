@@ -48,6 +48,7 @@ _OWN = [
     *("build", "native", "native_loop", "native_children"),
     "native_buffer",
     "native_http_headers",
+    "native_bridge",
 ]
 
 _HELP = """\
@@ -369,6 +370,11 @@ def _linkable(declarations: Sequence[str], libraries: Sequence[str], found: Libe
     return [one for one in declarations if one.startswith("#") or _name(one) not in lacking]
 
 
+def _own(switches: dict[str, int]) -> str:
+    """Return the declarations of our own C in the first module."""
+    return "".join(_read(room, switches) for room in _OWN)
+
+
 def _module(name: str, source: str, headers: Sequence[str], libraries: list[str], base: FFI | None) -> FFI:
     """Describe a module: libevent's *headers*, our C in *source*, and the declarations that belong to it."""
     found = probe()
@@ -379,11 +385,13 @@ def _module(name: str, source: str, headers: Sequence[str], libraries: list[str]
     ffi = FFI()
     if base is not None:
         ffi.include(base)
-    own = _OWN if base is None else ["native_tls"]
-    ffi.cdef("".join([*public, *(_read(room, switches) for room in own)]))
+    ffi.cdef("".join(public) + (_own(switches) if base is None else _read("native_tls", switches)))
+    unknown = [] if base is None else re.findall(r"^struct (\w+) \{ \.\.\.; \};", _own(switches), re.M)
     ffi.set_source(
         f"libevent_cffi._native.{name}",
-        "".join(f"#define {key} {value}\n" for key, value in defines.items()) + f'#include "{source}"\n',
+        "".join(f"#define {key} {value}\n" for key, value in defines.items())
+        + f'#include "{source}"\n'
+        + "".join(f"struct {each} {{ char unknown; }};\n" for each in unknown),  # known to the first only
         include_dirs=[str(_CSRC.relative_to(_PROJECT)), *found.dirs.include],
         library_dirs=found.dirs.library,
         libraries=libraries,

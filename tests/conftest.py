@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from certificates import Certificates
 
 from libevent_cffi import EventBase, util
 from libevent_cffi.flags import BaseFlag
@@ -115,6 +116,12 @@ def run() -> Callable[..., None]:
         assert not late, f"the loop still runs after {deadline} s: {base.events()}"
 
     return dispatch
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of an authority of the tests' own."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def run_python(code: str, *, timeout: float = 60.0, **environment: str) -> subprocess.CompletedProcess[str]:

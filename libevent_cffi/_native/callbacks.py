@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import dis
 import threading
+import weakref
 from collections.abc import Callable
 from types import CodeType
 from typing import Any, TypeVar
@@ -54,6 +55,8 @@ SOON: int = lib.LEV_SOON
 #: Per slot of a running loop twice its table of events, token to event; and the loop.
 tables: list[dict[int, Any]] = []
 loops: list[Any] = []
+#: TLS contexts by their number; only what uses one keeps it alive.
+contexts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 #: The code of what calls users' functions, for the guard of Ctrl-C (wakeup.py).
 DELIVERING: set[CodeType] = set()
 
@@ -362,6 +365,29 @@ def lev_py_change(token: int, slot: int) -> int:
     return DONE
 
 
+@trampoline
+def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
+    """A client names the server that it wants: on_server_name(name) gives the context to use, or None."""
+    loop = loops[slot]
+    try:
+        context = contexts[number]
+    except KeyError:
+        return STALE
+    callback = context._on_server_name
+    text = ffi.string(name).decode("utf-8", "replace") if name else None
+    try:
+        chosen = callback(text)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti in _calls_in_server_name  # type: ignore[union-attr]
+        loop._failed = (error, context, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    wrong = context._switch(ssl, chosen)
+    if wrong is None:
+        return DONE
+    loop._failed = (wrong, context, 0, True, loop._failed)
+    return RAISED
+
+
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     """Return the offsets in *function* from a call of ``callback`` to the end of its line."""
     found: set[int] = set()
@@ -386,3 +412,4 @@ _calls_in_signal = _calls_in(lev_py_signal)
 _calls_in_soon = _calls_in(lev_py_soon)
 _calls_in_accept = _calls_in(lev_py_accept)
 _calls_in_listener_error = _calls_in(lev_py_listener_error)
+_calls_in_server_name = _calls_in(lev_py_server_name)

@@ -1,9 +1,11 @@
 /* TLS over OpenSSL: a module of its own, so that programs without TLS load no libssl. */
 #include "headers.h"
+#include "bridge.h"
+#include <limits.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
-/* Ours, known to the other module only. */
-struct lev_base { char unknown; };
-struct lev_child { char unknown; };
-struct lev_listener { char unknown; };
-struct lev_buffer { char unknown; };
+#include <openssl/x509v3.h>
+#include "tls_errors.c"
+#include "tls_context.c"
+#include "tls_layer.c"

@@ -1,0 +1,16 @@
+"""
+TLS on the system's OpenSSL: event2/bufferevent_ssl.h.
+
+Importing this module loads libssl; nothing else does.  Where the package was built without TLS it can be imported
+all the same, and using it raises FeatureUnavailableError.
+"""
+
+from __future__ import annotations
+
+from .context import TLSContext
+
+__all__ = ["TLSContext"]
+
+for _class in (TLSContext,):
+    _class.__module__ = __name__
+del _class
