@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 from certificates import Certificates
 
@@ -17,6 +18,10 @@ from libevent_cffi import EventBase, util
 from libevent_cffi.flags import BaseFlag
 
 DEADLINE = 20.0
+
+# No deadline per example: another process may have the machine.
+hypothesis.settings.register_profile("ours", deadline=None, database=None)
+hypothesis.settings.load_profile("ours")
 
 
 class Method(NamedTuple):

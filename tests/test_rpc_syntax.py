@@ -88,6 +88,12 @@ def test_names_that_python_needs_get_an_underscore() -> None:
     assert list(schema.class__.__rpc_fields__) == ["from__", "from_", "list_", "from_bytes_"]
 
 
+def test_a_field_may_have_the_name_of_an_argument_of_ours() -> None:
+    """The constructor has none by name."""
+    message = rpc.loads("struct m { int self = 1; int cls = 2; int values = 3; }").m(self=1, cls=2, values=3)
+    assert (message.self, message.cls, message.values) == (1, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column", "message"),
     [

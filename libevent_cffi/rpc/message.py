@@ -64,7 +64,7 @@ class Message:
         cls.__rpc_fields__ = fields
         cls.__rpc_tags__ = _by_tag(cls)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         own = self.__dict__
         for name, field in self.__rpc_fields__.items():
             if name in values:
