@@ -19,7 +19,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import http, rpc, tag, thread, util, watch
+    from . import http, rpc, tag, thread, tls, util, watch
 
 __all__ = [
     "CLOSED",
@@ -44,11 +44,12 @@ __all__ = [
     "rpc",
     "tag",
     "thread",
+    "tls",
     "util",
     "watch",
 ]
 
-_MODULES = frozenset({"http", "lowlevel", "rpc", "tag", "thread", "util", "watch"})
+_MODULES = frozenset({"http", "lowlevel", "rpc", "tag", "thread", "tls", "util", "watch"})
 
 
 def __getattr__(name: str) -> Any:

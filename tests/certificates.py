@@ -13,9 +13,9 @@ class Certificates:
     """
     A folder of PEM files.
 
-    ``ca`` signs ``server`` (localhost, 127.0.0.1 and ::1), ``other`` (other.example), ``expired`` (localhost) and
-    ``client``; ``stranger`` is an authority that nobody trusts, and signs ``strange``.  Each NAME.pem has its key
-    in NAME.key; locked.key is server.key under PASSWORD.
+    ``ca`` signs ``server`` (localhost, 127.0.0.1 and ::1), ``other`` (other.example), ``expired`` (localhost)
+    and ``client``; ``stranger`` is an authority that nobody trusts, and signs ``strange``.  Each NAME.pem has
+    its key in NAME.key; locked.key is server.key under PASSWORD.
     """
 
     def __init__(self, folder: Path) -> None:

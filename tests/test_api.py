@@ -15,13 +15,26 @@ import pytest
 import libevent_cffi
 
 MODULES = [
-    *("buffer", "event", "listener", "http", "rpc", "tag", "flags", "errors", "thread", "util", "watch"),
+    *(
+        "buffer",
+        "event",
+        "listener",
+        "http",
+        "rpc",
+        "tag",
+        "tls",
+        "flags",
+        "errors",
+        "thread",
+        "util",
+        "watch",
+    ),
     *("types", "lowlevel"),
 ]
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
-Listener LoopFlag Operation Signal Timer __version__ http rpc tag thread util watch
+Listener LoopFlag Operation Signal Timer __version__ http rpc tag thread tls util watch
 """
 
 EVENT = """
@@ -143,6 +156,16 @@ Operation()
     cancel()
 """
 
+TLS = """
+TLSContext(*, ca=None, ca_path=None, system_trust=None, verify=True, check_hostname=True, certificate=None,
+           key=None, password=None, alpn=(), minimum_version=TLSv1_2, maximum_version=None, ciphers=None,
+           ciphersuites=None, allow_dirty_shutdown=False)
+    server(certificate, key=None, *, password=None, ca=None, ca_path=None, verify=False, alpn=(),
+           on_server_name=None, session_tickets=True, minimum_version=TLSv1_2, maximum_version=None,
+           ciphers=None, ciphersuites=None, allow_dirty_shutdown=False)
+    server_side
+"""
+
 WATCH = """
 PrepareWatcher(base, callback, *args)
     base
@@ -247,7 +270,7 @@ PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.secon
 EventBase.running
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
-Operation.cancel Encoder.buffer Decoder Decoder.position Decoder.decode_int
+Operation.cancel TLSContext.server_side Encoder.buffer Decoder Decoder.position Decoder.decode_int
 ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
 BufferFile adopt borrow pointer surrender
 """
@@ -336,7 +359,8 @@ def expected(text: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("module", "text"), [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("tag", TAG), ("watch", WATCH)]
+    ("module", "text"),
+    [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("tag", TAG), ("tls", TLS), ("watch", WATCH)],
 )
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
     """Every class, method, parameter and default."""
@@ -371,7 +395,7 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("buffer", "event", "tag", "watch", "thread", "util", "lowlevel"):
+    for name in ("buffer", "event", "tag", "tls", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)

@@ -6,7 +6,6 @@ import copy
 import gc
 import pathlib
 import pickle
-
 import sys
 import weakref
 from collections.abc import Callable
@@ -30,7 +29,7 @@ needs_tls = pytest.mark.skipif(not has_tls, reason="this build has no TLS")
 def test_without_tls_the_module_imports_and_its_use_says_what_is_missing() -> None:
     """A program can ask whether there is TLS, and learns why there is none."""
     for use in (TLSContext, lambda: TLSContext.server(b"")):
-        with pytest.raises(FeatureUnavailableError, match="^TLS ") as caught:
+        with pytest.raises(FeatureUnavailableError, match=r"^TLS ") as caught:
             use()
         assert caught.value.feature == "tls"
     assert not util.features()["tls"]
@@ -65,9 +64,7 @@ def test_what_a_context_says_of_itself(certificates: Certificates) -> None:
 
 @needs_tls
 @pytest.mark.parametrize("as_what", [str, pathlib.Path, lambda path: pathlib.Path(path).read_bytes()])
-def test_pem_comes_from_files_or_as_bytes(
-    certificates: Certificates, as_what: Callable[[str], Any]
-) -> None:
+def test_pem_comes_from_files_or_as_bytes(certificates: Certificates, as_what: Callable[[str], Any]) -> None:
     """A path as str or PathLike, or the text itself."""
     pem, key, ca = (as_what(certificates(name)) for name in ("server.pem", "server.key", "ca.pem"))
     TLSContext.server(pem, key, ca=ca, verify=True)
@@ -87,13 +84,15 @@ def test_an_encrypted_key_needs_its_password(certificates: Certificates) -> None
     for password in (PASSWORD, PASSWORD.encode()):
         TLSContext.server(certificates("server.pem"), certificates("locked.key"), password=password)
     for wrong in ("wrong", b"", "x" * 1023):
-        with pytest.raises(TLSError, match="^key: "):
+        with pytest.raises(TLSError, match=r"^key: "):
             TLSContext.server(certificates("server.pem"), certificates("locked.key"), password=wrong)
     with pytest.raises(ValueError, match="longer than 1023"):
         TLSContext.server(certificates("server.pem"), certificates("locked.key"), password="x" * 1024)
     with pytest.raises(TypeError, match="password must be"):
         TLSContext.server(
-            certificates("server.pem"), certificates("locked.key"), password=bytearray(b"x")  # type: ignore[arg-type]
+            certificates("server.pem"),
+            certificates("locked.key"),
+            password=bytearray(b"x"),  # type: ignore[arg-type]
         )
 
 
@@ -160,7 +159,7 @@ def test_openssl_s_queue_of_errors_is_left_empty(certificates: Certificates) -> 
 
     with pytest.raises(TLSError):
         TLSContext(ca=b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n")
-    with pytest.raises(ssl.SSLError, match="NO_CIPHER_MATCH|No cipher|no cipher"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.cipher"):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers("NONSENSE")
     with pytest.raises(TLSError) as caught:
         TLSContext(ciphers="NONSENSE")
@@ -201,7 +200,13 @@ def test_versions_are_tls_1_2_and_later() -> None:
 @needs_tls
 @pytest.mark.parametrize(
     ("names", "error"),
-    [("h2", TypeError), ([1], TypeError), ([""], ValueError), (["x" * 256], ValueError), (["x"] * 33000, ValueError)],
+    [
+        ("h2", TypeError),
+        ([1], TypeError),
+        ([""], ValueError),
+        (["x" * 256], ValueError),
+        (["x"] * 33000, ValueError),
+    ],
 )
 def test_alpn_takes_names_of_1_to_255_bytes(names: Any, error: type[Exception]) -> None:
     """As an iterable that is no str."""
@@ -263,13 +268,14 @@ def test_many_contexts_take_no_more_memory_than_a_few(certificates: Certificates
         pem = {certificates.text("server.pem", "ca.pem", "server.key")!r}
         ca = {certificates.text("ca.pem")!r}
         def make(count):
-            for _ in range(count):
+            for i in range(count):
+                if i % 50 == 0:
+                    gc.collect()
                 TLSContext.server(pem, ca=ca, verify=True, alpn=["h2"], on_server_name=print)
                 try:
                     TLSContext.server(pem, ciphers="NONSENSE")
                 except TLSError:
                     pass
-            gc.collect()
             return int(open("/proc/self/statm").read().split()[1]) * 4096
         make(150)
         before = make(50)
@@ -284,4 +290,3 @@ def test_a_star_import_is_what_the_module_promises() -> None:
 
     for name in libevent_cffi.tls.__all__:
         assert getattr(libevent_cffi.tls, name).__module__ == "libevent_cffi.tls"
-

@@ -1,8 +1,8 @@
 """
 OpenSSL: the compiled module of TLS, where there is one, and its failures as TLSError.
 
-Importing this loads libssl.  Each call of our C empties OpenSSL's queue of errors before and reads it after, so
-nothing that others in this thread do with OpenSSL gets in between.
+Importing this loads libssl.  Each call of our C empties OpenSSL's queue of errors before and reads it after,
+so nothing that others in this thread do with OpenSSL gets in between.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..errors import FeatureUnavailableError, TLSError
 from . import callbacks, features
 from ._libevent import lib as main_lib
 
-__all__ = ["call", "ffi", "failure", "lib", "new_number", "refuse", "require"]
+__all__ = ["call", "failure", "ffi", "lib", "new_number", "refuse", "require"]
 
 ffi: Any = None
 lib: Any = None

@@ -1,8 +1,8 @@
 """
 TLS on the system's OpenSSL: event2/bufferevent_ssl.h.
 
-Importing this module loads libssl; nothing else does.  Where the package was built without TLS it can be imported
-all the same, and using it raises FeatureUnavailableError.
+Importing this module loads libssl; nothing else does.  Where the package was built without TLS it can be
+imported all the same, and using it raises FeatureUnavailableError.
 """
 
 from __future__ import annotations

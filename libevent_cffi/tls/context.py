@@ -10,7 +10,6 @@ from ..errors import TLSError
 from ..flags import TLSVersion, check_flags
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TLSContext"]
 
 _LONGEST_PASSWORD = 1023  # OpenSSL has no more room for it (PEM_BUFSIZE)
+_WEIGHT = 50_000  # bytes, for collectors that count; those of the system weigh more
 _NOBODY, _OPTIONAL, _REQUIRED = range(3)  # whom lev_tls_set_verify() asks for a certificate
 
 
@@ -27,10 +27,9 @@ class TLSContext:
     """
     What TLS connections have in common: whom they trust, who they are, and which versions they speak.
 
-    ``TLSContext()`` is a client's: it trusts what the system trusts, verifies the server's certificate and that
-    it is for the name that was connected to, and speaks TLS 1.2 and later.  ``TLSContext.server()`` is a
-    server's.  One context serves any number of connections, bases and threads; it does not change, and an open
-    connection needs it no longer.
+    ``TLSContext()`` is a client's: it trusts what the system trusts, verifies the server's certificate and
+    that it is for the name that was connected to, and speaks TLS 1.2 and later.  ``TLSContext.server()`` is
+    a server's.  One context serves any number of connections, bases and threads, and does not change.
 
     A certificate, a key or *ca* is PEM: the path of a file as str or PathLike, or the text itself as bytes.
 
@@ -39,9 +38,9 @@ class TLSContext:
     - *system_trust*: trust the system's too; None does where neither of these is given.
     - *verify*: False takes any certificate from anybody, so that the connection is safe from listeners only.
     - *check_hostname*: False takes a certificate that is for another name; without *verify* it has no effect.
-    - *certificate*, *key*, *password*: what a server that asks is shown: a certificate, followed by those that
-      lead from it to one that is trusted; its key, None when it stands in the same PEM; and the key's password,
-      up to 1,023 bytes.  Nobody is ever asked for one at a terminal.
+    - *certificate*, *key*, *password*: what a server that asks is shown: a certificate, followed by those
+      that lead from it to one that is trusted; its key, None when it stands in the same PEM; and the key's
+      password, up to 1,023 bytes.  Nobody is ever asked for one at a terminal.
     - *alpn*: names of protocols to offer, such as "h2", the preferred one first.
     - *minimum_version*, *maximum_version*: None is the newest that OpenSSL knows.
     - *ciphers*: a list for TLS 1.2 as OpenSSL writes it; *ciphersuites*: one for TLS 1.3.
@@ -123,9 +122,10 @@ class TLSContext:
           "optional" takes those without one too, but none with a wrong one.
         - *alpn*: the names that are spoken, the preferred one first.  A client that offers others only is
           refused; one that offers none is not.
-        - *on_server_name*: ``on_server_name(name)`` is called at the start of each handshake, on the thread that
-          dispatches, with the name that the client wants or None.  It returns the server context to go on with,
-          or None for this one.  When it raises, the handshake fails, and dispatch() raises the error.
+        - *on_server_name*: ``on_server_name(name)`` is called at the start of each handshake, on the thread
+          that dispatches, with the name that the client wants or None.  It returns the server context to go
+          on with, or None for this one.  When it raises, the handshake fails, and dispatch() raises the
+          error.
         - *session_tickets*: let clients come back with a shorter handshake.
 
         Raises what the class does; ValueError also when clients are verified and nothing says whom to trust.
@@ -171,7 +171,7 @@ class TLSContext:
         made = openssl.lib.lev_tls_context_new(server_side, self._number, complaint)
         if not made:
             openssl.refuse("TLS", complaint)
-        self._ctx = openssl.ffi.gc(made, openssl.lib.lev_tls_context_free)
+        self._ctx = openssl.ffi.gc(made, openssl.lib.lev_tls_context_free, _WEIGHT)
 
     def _trust(self, ca: Optional[Union[StrPath, bytes]], ca_path: Optional[StrPath]) -> None:
         if ca is not None:
@@ -199,7 +199,9 @@ class TLSContext:
         size = len(text) if text else 0
         if openssl.lib.lev_tls_use_key(self._ctx, pem, len(pem), text, size, complaint) < 0:
             needs_one = complaint.needs_password
-            openssl.refuse("key: it is encrypted, and there is no password" if needs_one else "key", complaint)
+            openssl.refuse(
+                "key: it is encrypted, and there is no password" if needs_one else "key", complaint
+            )
 
     def _negotiate(
         self,
@@ -226,7 +228,7 @@ class TLSContext:
     # -- called from callbacks.py ----------------------------------------------------------------------------
 
     def _switch(self, ssl: Any, chosen: Any) -> Optional[Exception]:
-        """Have connection *ssl* go on with the context *chosen* by on_server_name; return what is wrong with it."""
+        """Have connection *ssl* go on with context *chosen*; return what is wrong with that."""
         if chosen is None or chosen is self:
             return None
         if not isinstance(chosen, TLSContext) or not chosen._server_side:
