@@ -88,6 +88,12 @@ def test_names_that_python_needs_get_an_underscore() -> None:
     assert list(schema.class__.__rpc_fields__) == ["from__", "from_", "list_", "from_bytes_"]
 
 
+def test_a_semicolon_more_or_less_and_a_later_define_are_taken() -> None:
+    """As event_rpcgen.py does."""
+    schema = rpc.loads("struct x { ; bytes a[SIZE] = 1;; int b = 2 }\n#define SIZE 3")
+    assert shape(schema.x) == [("a", 1, "_Data", 3, False, False), ("b", 2, "_Int", 32, False, False)]
+
+
 def test_a_field_may_have_the_name_of_an_argument_of_ours() -> None:
     """The constructor has none by name."""
     message = rpc.loads("struct m { int self = 1; int cls = 2; int values = 3; }").m(self=1, cls=2, values=3)
@@ -101,7 +107,7 @@ def test_a_field_may_have_the_name_of_an_argument_of_ours() -> None:
         ("struct { }", 1, 8, "expected the name of a struct, not '{'"),
         ("struct x", 1, 9, "expected '{' after the name of a struct, not the end of the file"),
         ("struct x {\n  int a = 1;\n", 1, 8, "struct x has no end: expected '}'"),
-        ("struct x {\n  int a = 1\n}", 3, 1, "expected ';' after the tag of 'a', not '}'"),
+        ("struct x {\n  int a = 1\n  int b = 2; }", 3, 3, "expected ';' after the tag of 'a', not 'int'"),
         ("struct x { int a; }", 1, 17, "expected '=' and a tag after 'a', not ';'"),
         ("struct x { int a = b; }", 1, 20, "expected a tag, which is a number, not 'b'"),
         ("struct x { int a = 010; }", 1, 20, "a tag must be a number, decimal or 0x…, and '010' is none"),

@@ -17,7 +17,7 @@ White space is freer here than there, where "{" ends a line and "=" stands betwe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn, Optional
 
@@ -128,10 +128,11 @@ def _tokens(text: str, filename: str) -> Iterator[_Token]:
 
 class _Parser:
     def __init__(self, text: str, filename: str) -> None:
-        self._rest = _tokens(text, filename)
-        self._next = next(self._rest)
+        tokens = list(_tokens(text, filename))
         self._found = FileSyntax()
-        self._numbers: dict[str, int] = {}
+        self._numbers = _numbers(token.text for token in tokens if token.kind == "directive")
+        self._rest = iter(tokens)
+        self._next = next(self._rest)
 
     def file(self) -> FileSyntax:
         names: dict[str, StructSyntax] = {}
@@ -189,15 +190,11 @@ class _Parser:
 
     def _directive(self, token: _Token) -> None:
         text = _COMMENT.sub(" ", token.text).strip()
-        include, define = _INCLUDE.match(text), _DEFINE.match(text)
+        include = _INCLUDE.match(text)
         if include is not None:
             if include["name"]:
                 self._found.includes.append((include["name"], token.place))
-        elif define is not None:
-            value = _integer(define["value"] or "")
-            if value is not None:
-                self._numbers[define["name"]] = value
-        elif not _CONDITION.match(text):
+        elif not _DEFINE.match(text) and not _CONDITION.match(text):
             token.place.fail(f"expected #include, #define or #if, not {text.split()[0]!r}")
 
     def _struct(self) -> StructSyntax:
@@ -207,6 +204,8 @@ class _Parser:
         while not self._accept("}"):
             if self._next.kind == "end":
                 name.place.fail(f"struct {name.text} has no end: expected '}}'")
+            if self._accept(";"):
+                continue
             made = self._field()
             _check_twice(made, fields)
             fields.append(made)
@@ -229,7 +228,8 @@ class _Parser:
             kind.place.fail("there are no arrays of bytes: put the bytes into a struct")
         self._expect("=", f"and a tag after {name.text!r}")
         tag = self._tag()
-        self._expect(";", f"after the tag of {name.text!r}")
+        if self._next.text != "}":
+            self._expect(";", f"after the tag of {name.text!r}")
         return FieldSyntax(name.text, tag, kind.text, name.place, optional, array, length, struct)
 
     def _reference(self) -> str:
@@ -252,6 +252,13 @@ class _Parser:
         if self._next.kind != "number":
             self._next.place.fail(f"expected a tag, which is a number, not {self._next}")
         return self._number("a tag", 0, _MOST_TAG)
+
+
+def _numbers(directives: Iterable[str]) -> dict[str, int]:
+    """Return what is defined as a number, wherever: event_rpcgen.py puts such lines in front of all."""
+    defines = (_DEFINE.match(_COMMENT.sub(" ", text)) for text in directives)
+    found = {define["name"]: _integer(define["value"] or "") for define in defines if define is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _check_twice(made: FieldSyntax, others: list[FieldSyntax]) -> None:
