@@ -153,13 +153,13 @@ class Buffer(Looking):
         memory = export(data)
         offset = check_offset(offset, "offset")
         size = check_length(length, offset, len(memory), "data")
-        token = lent.lend(memory, on_release)
+        token, taken = lent.lend(memory, on_release), ffi.new("int *")
         try:
-            args = memory + offset, size, token
+            args = memory + offset, size, token, taken
             self._again(lib.lev_buffer_add_ref(self._b, *args), lib.lev_buffer_add_ref, *args)
-        except BaseException:
-            lent.forget(token)
-            raise
+        finally:
+            if not taken[0]:
+                lent.forget(token)
         self._changed()
 
     def add_buffer(self, other: Buffer) -> None:
@@ -182,8 +182,8 @@ class Buffer(Looking):
         self._move_all(other, 1)
 
     def _move_all(self, other: Buffer, front: int) -> None:
-        source = _buffer(other, self)
-        self._again(lib.lev_buffer_move_all(self._b, source, front), lib.lev_buffer_move_all, source, front)
+        args = _buffer(other, self), front, 0
+        self._again(lib.lev_buffer_move_all(self._b, *args), lib.lev_buffer_move_all, *args)
         if self._callbacks or other._callbacks:
             self._changed(other)
 
@@ -368,8 +368,10 @@ class Buffer(Looking):
         failure = self._after(target)
         if failure is not None:
             try:
-                if into is None:
-                    self.prepend_buffer(target)
+                if into is None and not self.closed:
+                    args = destination, 1, 1
+                    self._again(lib.lev_buffer_move_all(self._b, *args), lib.lev_buffer_move_all, *args)
+                    self._after()
                 raise failure
             finally:
                 del failure

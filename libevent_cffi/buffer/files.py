@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FileSegment", "again_interrupted"]
 
+_new_file = ffi.new_allocator(lib.lev_file_alloc, lib.lev_file_drop, should_clear_after_alloc=False)
+
 
 def again_interrupted(buffer: Handle, function: Callable[..., int], *args: Any) -> int:
     """Call *function*, again when a signal has interrupted it and its handlers have run."""
@@ -70,12 +72,13 @@ class FileSegment(Resource):
         offset = check_offset(offset, "offset")
         self._length = check_length(length, offset, status.st_size, "the file")
         self._sendfile = bool(sendfile)
+        self._file = _new_file("struct lev_file *")
         token = 0 if on_close is None else lent.lend(None, on_close)
-        try:
-            self._file = _take(os.dup(fd), offset, self._length, token)
-        except BaseException:
+        result = lib.lev_file_open(self._file, fd, offset, self._length, token)
+        if result < 0:
+            error = check.socket_error("dup")
             lent.forget(token)
-            raise
+            raise MemoryError("FileSegment") if result == lib.LEV_NO_MEMORY else error
         self._closed = False
 
     def __len__(self) -> int:
@@ -114,14 +117,3 @@ class FileSegment(Resource):
         lib.lev_file_close(self._file)
         if lent.LENT:
             lent.collect()
-
-
-def _take(fd: int, offset: int, length: int, token: int) -> Any:
-    try:
-        file = lib.lev_file_new(fd, offset, length, token)
-        if not file:
-            raise MemoryError("there is no memory for it")
-    except BaseException:
-        os.close(fd)
-        raise
-    return ffi.gc(file, lib.lev_file_drop)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from _thread import get_ident
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from .._native import check, lent
@@ -54,9 +54,23 @@ _WHY = {
 class Handle(Resource):
     """The evbuffer of a Buffer, its own or borrowed."""
 
-    __slots__ = ("_b", "_base", "_callbacks", "_deferred", "_garbage", "_owner", "_telling", "_token")
+    __slots__ = (
+        "_b",
+        "_base",
+        "_callbacks",
+        "_deferred",
+        "_garbage",
+        "_kind",
+        "_owner",
+        "_scheduled",
+        "_telling",
+        "_token",
+    )
 
     _b: Any
+    #: What frees what C holds; of a part, the handle of its owner.
+    _garbage: Any
+    _kind: str
     #: Whose thread may use it; None: it is locked at each call.
     _base: Optional[Loop]
     #: Whom it is a part of, kept alive.
@@ -75,13 +89,15 @@ class Handle(Resource):
         memory = ffi.new("struct lev_buffer *")
         # As with a base: it frees what C holds, and the memory goes when nothing refers to it.
         self._garbage = ffi.gc(memory, lib.lev_buffer_drop)
-        self._set(memory, base, owner)
+        self._set(memory, "own" if kind & lib.LEV_OWN else "borrowed", base, owner)
         c_base = ffi.NULL if base is None else base._l
         if lib.lev_buffer_open(memory, pointer, c_base, kind, self._token) != 0:
             raise MemoryError("evbuffer_new")
 
-    def _set(self, memory: Any, base: Optional[Loop], owner: object) -> None:
+    def _set(self, memory: Any, kind: str, base: Optional[Loop], owner: object) -> None:
         self._b = memory
+        self._kind = kind
+        self._scheduled = False
         self._base = base
         self._owner = owner
         self._callbacks = ()
@@ -110,15 +126,18 @@ class Handle(Resource):
         return self
 
     @classmethod
-    def _around(cls, memory: Any, base: Loop, owner: object) -> Self:
+    def _part(cls, memory: Any, handle: Any, base: Loop, owner: object) -> Self:
         """
-        Use a ``struct lev_buffer`` in C that *owner* keeps, and has opened with the token that _name() gives.
+        Use the ``struct lev_buffer *`` *memory*, a part of what *handle* keeps: the C side of *owner*.
 
-        Its owner's C calls lev_buffer_detach() before the evbuffer goes.
+        The owner's C has begun it by lev_buffer_open(), and calls lev_buffer_detach() before the evbuffer
+        goes.  The owner keeps this one, to return the same each time, and calls _changed() where its own
+        methods have changed it.
         """
         self = cls.__new__(cls)
-        self._garbage = None
-        self._set(memory, base, owner)
+        self._garbage = handle
+        self._set(memory, "part", base, owner)
+        lib.lev_buffer_name(memory, self._token)
         return self
 
     def _invalidate(self) -> None:
@@ -148,15 +167,15 @@ class Handle(Resource):
 
     def close(self) -> None:
         """
-        Free it, with all that is in it.  One that is borrowed is only forgotten: its owner closes it.
+        Free it, with all that is in it.
 
-        Raises WrongThreadError, and what an on_release() raised that this ran.
+        Raises ValueError for one that is borrowed, which its owner closes; and what an on_release() raised.
 
         Wraps: evbuffer_free() <event2/buffer.h>; libevent >= 1.4.
         """
         if self.closed:
             return
-        if self._garbage is None or self._base is not None:
+        if self._kind != "own":
             raise ValueError(f"{self!r} is closed with what it belongs to")
         result = lib.lev_buffer_close(self._b)
         while result == _BUSY:
@@ -199,7 +218,7 @@ class Handle(Resource):
     def _add_change(self, callback: Callable[..., object], args: tuple[Any, ...]) -> ChangeCallback:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        if self._garbage is not None and self._base is not None:
+        if self._kind == "borrowed":
             raise ValueError(f"{self!r} was borrowed from C: nobody tells of what its owner changes")
         self._again(lib.lev_buffer_watch(self._b, 1), lib.lev_buffer_watch, 1)
         made = ChangeCallback._make(self, callback, args)
@@ -246,12 +265,13 @@ class Handle(Resource):
     def _tell_or_defer(self) -> None:
         if self._deferred is None:
             self._tell()
-        elif not self._telling:
-            self._telling = -1
-            self._deferred.call_soon_threadsafe(self._tell_deferred)
+        elif not self._scheduled:
+            self._scheduled = True
+            with contextlib.suppress(ClosedError):  # there is no loop to tell it in
+                self._deferred.call_soon_threadsafe(self._tell_deferred)
 
     def _tell_deferred(self) -> None:
-        self._telling = 0
+        self._scheduled = False
         if not self.closed:
             self._tell()
 
@@ -300,7 +320,7 @@ class Handle(Resource):
 
     # -- locking ---------------------------------------------------------------------------------------------
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """
         Keep other threads out for the length of a ``with``, over several calls; each call locks by itself.
@@ -310,11 +330,12 @@ class Handle(Resource):
 
         Wraps: evbuffer_lock() evbuffer_unlock() <event2/buffer.h>; libevent >= 2.0, by a lock of ours.
         """
-        taken = self._again(lib.lev_buffer_lock(self._b), lib.lev_buffer_lock)
+        outer = lib.lev_buffer_is_locked(self._b)
         try:
+            self._again(lib.lev_buffer_lock(self._b), lib.lev_buffer_lock)
             yield
         finally:
-            if taken:
+            if not outer:
                 lib.lev_buffer_unlock(self._b)
 
     def freeze(self, *, front: bool) -> None:
@@ -344,7 +365,7 @@ class Handle(Resource):
 
     def _check_own(self, what: str) -> None:
         self._check_open()
-        if self._garbage is None or self._base is not None:
+        if self._kind != "own":
             raise ValueError(f"{self!r} cannot {what}: it is a part of something else")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from .._native import convert, features
@@ -11,7 +12,7 @@ from .arguments import MOST, SCRATCH, check_count, check_offset, export, memory_
 from .handle import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import ClassVar
 
     from ..types import BytesLike
@@ -24,16 +25,19 @@ _COPY: int = lib.LEV_COPY
 _INT_MAX = 2**31 - 1
 
 
+_new_view = ffi.new_allocator(lib.lev_view_alloc, lib.lev_view_drop, should_clear_after_alloc=False)
+
+
 class _Keeper:
     """Keeps a snapshot for as long as a view shows some of it: the view's pointer has this as destructor."""
 
-    __slots__ = ("_pin",)
+    __slots__ = ("_snapshot",)
 
-    def __init__(self, pin: Any) -> None:
-        self._pin = pin
+    def __init__(self, snapshot: Any) -> None:
+        self._snapshot = snapshot
 
     def __call__(self, _pointer: Any) -> None:
-        """Nothing is left to do: this one goes with the pointer, and the snapshot with the last one."""
+        """Nothing is left to do: this one goes with the pointer, and the snapshot with the last of them."""
 
 
 class Looking(Handle):
@@ -95,7 +99,7 @@ class Looking(Handle):
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def _describe(self) -> list[str]:
-        words = [] if self._base is None else ["borrowed"]
+        words = [] if self._kind == "own" else ["borrowed"]
         length = lib.lev_buffer_length(self._b)
         if length >= 0:
             words.append(f"length={length}")
@@ -145,18 +149,12 @@ class Looking(Handle):
         """
         start = check_offset(start, "start")
         size = check_count(nbytes)
-        pin, chunks = ffi.new("struct lev_pin **"), ffi.new("struct evbuffer_iovec **")
-        count = ffi.new("int *")
-        args = start, size, pin, chunks, count
-        result = self._again(lib.lev_buffer_pin(self._b, *args), lib.lev_buffer_pin, *args)
+        args = start, size, _new_view("struct lev_view *")
+        result = self._again(lib.lev_buffer_view(self._b, *args), lib.lev_buffer_view, *args)
         if result == _COPY:
             copy = self.copyout(size, start=start)
             return [memoryview(copy)] if copy else []
-        try:
-            keeper = _Keeper(ffi.gc(pin[0], lib.lev_pin_unref))
-            return list(_views(chunks[0], count[0], result, keeper))
-        finally:
-            lib.lev_free(chunks[0])
+        return list(_views(args[2], result))
 
     def pullup(self, nbytes: int = -1) -> memoryview:
         """
@@ -260,11 +258,13 @@ class Looking(Handle):
         return self._again(function(self._b, *args), function, *args)
 
 
-def _views(chunks: Any, count: int, size: int, keeper: _Keeper) -> Any:
-    """Generate views of *size* bytes in *chunks*."""
-    for index in range(count):
-        length = min(chunks[index].iov_len, size)
-        if length > 0:
-            pointer = ffi.gc(ffi.cast("char *", chunks[index].iov_base), keeper)
-            yield memoryview(ffi.buffer(pointer, length)).toreadonly()
-        size -= length
+def _views(snapshot: Any, size: int) -> Iterator[memoryview]:
+    """Generate views of the chunks in *snapshot*, of *size* bytes in all."""
+    keeper = _Keeper(snapshot)
+    data, length = ffi.new("char **"), ffi.new("size_t *")
+    for index in itertools.count():
+        if size <= 0 or not lib.lev_view_chunk(snapshot, index, data, length):
+            break
+        shown = min(length[0], size)
+        size -= shown
+        yield memoryview(ffi.buffer(ffi.gc(data[0], keeper), shown)).toreadonly()

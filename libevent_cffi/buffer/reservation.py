@@ -18,6 +18,8 @@ __all__ = ["Reservation"]
 #: What is committed is copied when it is less; the room is then free at once.
 _COPY_BELOW = 65536
 
+_new_block = ffi.new_allocator(lib.lev_block_new, lib.lev_block_unref, should_clear_after_alloc=False)
+
 
 class Reservation(contextlib.AbstractContextManager["Reservation"]):
     """
@@ -40,15 +42,12 @@ class Reservation(contextlib.AbstractContextManager["Reservation"]):
 
     @classmethod
     def _make(cls, buffer: Buffer, size: int) -> Reservation:
-        memory = lib.lev_block_new(size)
-        if not memory:
-            raise MemoryError(f"there is no memory for {size} bytes")
         made = cls.__new__(cls)
         made._buffer = buffer
-        # A char * whose destructor frees it: views keep it, and a slice may outlive this object.
-        made._memory = ffi.gc(ffi.cast("char *", memory), lib.lev_block_unref)
+        # Views keep it: a slice of one may outlive this object.
+        made._memory = _new_block("char[]", size)
         made._size = size
-        made._view = memoryview(ffi.buffer(made._memory, size))
+        made._view = memoryview(ffi.buffer(made._memory))
         return made
 
     def __enter__(self) -> Self:

@@ -16,23 +16,27 @@
 #define LEV_SENDS_FILES ...
 
 struct lev_buffer { ...; };
-struct lev_file;
-struct lev_pin;
+struct lev_file { ...; };
+struct lev_view { ...; };
 
 extern long lev_released_count;
 int lev_released_take(int64_t *tokens, int most, int all);
 void *lev_block_new(size_t size);
 void lev_block_unref(void *data);
-void lev_pin_unref(struct lev_pin *pin);
+void *lev_view_alloc(size_t size);
+void lev_view_drop(void *memory);
+int lev_view_chunk(struct lev_view *view, int index, char **data, size_t *size);
 
 int lev_buffer_open(struct lev_buffer *b, struct evbuffer *eb, struct lev_base *base, int kind, int64_t token);
+void lev_buffer_name(struct lev_buffer *b, int64_t token);
 void lev_buffer_detach(struct lev_buffer *b);
 int lev_buffer_close(struct lev_buffer *b);
 void lev_buffer_drop(struct lev_buffer *b);
 int lev_buffer_surrender(struct lev_buffer *b, struct evbuffer **eb);
 struct evbuffer *lev_buffer_pointer(struct lev_buffer *b);
 int lev_buffer_lock(struct lev_buffer *b);
-int lev_buffer_unlock(struct lev_buffer *b);
+int lev_buffer_is_locked(struct lev_buffer *b);
+void lev_buffer_unlock(struct lev_buffer *b);
 int lev_buffer_freeze(struct lev_buffer *b, int ends, int frozen);
 int lev_buffer_send_files(struct lev_buffer *b, int on);
 int lev_buffer_sends_files(struct lev_buffer *b);
@@ -43,11 +47,11 @@ int lev_buffer_add(struct lev_buffer *b, const char *data, size_t size);
 int lev_buffer_prepend(struct lev_buffer *b, const char *data, size_t size);
 int lev_buffer_give_back(struct lev_buffer *b, const char *data, size_t size);
 int lev_buffer_add_many(struct lev_buffer *b, struct evbuffer_iovec *parts, int count, size_t size);
-int lev_buffer_add_ref(struct lev_buffer *b, const char *data, size_t size, int64_t token);
+int lev_buffer_add_ref(struct lev_buffer *b, const char *data, size_t size, int64_t token, int *taken);
 int lev_buffer_add_block(struct lev_buffer *b, void *block, size_t size, int copy);
 int lev_buffer_add_copy(struct lev_buffer *to, struct lev_buffer *from);
 int lev_buffer_expand(struct lev_buffer *b, size_t size);
-int lev_buffer_move_all(struct lev_buffer *to, struct lev_buffer *from, int front);
+int lev_buffer_move_all(struct lev_buffer *to, struct lev_buffer *from, int front, int give_back);
 int64_t lev_buffer_move(struct lev_buffer *to, struct lev_buffer *from, int64_t size);
 int lev_buffer_drain(struct lev_buffer *b, size_t size);
 int64_t lev_buffer_remove(struct lev_buffer *b, char *target, size_t room, int64_t size);
@@ -64,12 +68,12 @@ int64_t lev_buffer_search_eol(struct lev_buffer *b, int style, int64_t start, si
 int lev_buffer_equals(struct lev_buffer *b, const char *data, size_t size);
 int lev_buffer_same(struct lev_buffer *one, struct lev_buffer *other);
 int64_t lev_buffer_pullup(struct lev_buffer *b, int64_t size);
-int64_t lev_buffer_pin(struct lev_buffer *b, int64_t start, int64_t size, struct lev_pin **pin,
-    struct evbuffer_iovec **chunks, int *count);
+int64_t lev_buffer_view(struct lev_buffer *b, int64_t start, int64_t size, struct lev_view *view);
 
-struct lev_file *lev_file_new(int fd, int64_t offset, int64_t length, int64_t token);
+void *lev_file_alloc(size_t size);
+int lev_file_open(struct lev_file *file, int fd, int64_t offset, int64_t length, int64_t token);
 int lev_file_load_open(struct lev_file *file);
 void lev_file_close(struct lev_file *file);
-void lev_file_drop(struct lev_file *file);
+void lev_file_drop(void *memory);
 int lev_buffer_add_file(struct lev_buffer *b, struct lev_file *file, int64_t offset, int64_t length,
     int sendfile);

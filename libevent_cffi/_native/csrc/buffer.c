@@ -61,7 +61,11 @@ static void lev_buffer_forget_pin(struct lev_buffer *b)
 /* What was noted about chains that are in it no more is forgotten. */
 static void lev_buffer_settle(struct lev_buffer *b)
 {
-    if (evbuffer_get_length(b->eb) == 0) {
+    size_t length = evbuffer_get_length(b->eb);
+
+    if (length <= b->behind_file)
+        b->holds_file = 0;
+    if (length == 0) {
         b->holds_file = b->depth = 0;
         lev_buffer_forget_pin(b);
     } else if (b->pin != NULL && LEV_LOAD(&b->pin->refs) == 1)
@@ -104,6 +108,13 @@ static void lev_buffer_leave_two(struct lev_buffer *one, struct lev_buffer *othe
 
     lev_buffer_leave(first ? one : other, entered[!first]);
     lev_buffer_leave(first ? other : one, entered[first]);
+}
+
+/* Bytes were added at the end. */
+static int lev_added(struct lev_buffer *b, size_t size)
+{
+    b->behind_file += size;
+    return 0;
 }
 
 /* Why libevent refused: for want of memory, or because that end is frozen. */
@@ -234,6 +245,12 @@ static int lev_buffer_open(struct lev_buffer *b, struct evbuffer *eb, struct lev
     return 0;
 }
 
+/* Python's name for one that its owner's C has opened. */
+static void lev_buffer_name(struct lev_buffer *b, int64_t token)
+{
+    b->token = token;
+}
+
 /* Forget the evbuffer, which lives on or is freed by its owner; on the thread that may touch it. */
 static void lev_buffer_detach(struct lev_buffer *b)
 {
@@ -290,7 +307,7 @@ static int lev_buffer_surrender(struct lev_buffer *b, struct evbuffer **eb)
     return result;
 }
 
-/* Keep others out over several calls.  1: lev_buffer_unlock() has to let go; 0: this thread was inside already. */
+/* Keep others out over several calls, until lev_buffer_unlock(). */
 static int lev_buffer_lock(struct lev_buffer *b)
 {
     int entered = lev_buffer_enter(b);
@@ -298,18 +315,21 @@ static int lev_buffer_lock(struct lev_buffer *b)
     if (entered < 0)
         return entered;
     b->inside--;
-    if (b->base == NULL)
-        return entered;
-    lev_leave(b->base, entered);        /* its base keeps other threads out */
+    if (b->base != NULL)                /* its base keeps other threads out */
+        lev_leave(b->base, entered);
     return 0;
 }
 
-static int lev_buffer_unlock(struct lev_buffer *b)
+/* Is this thread inside, between two calls? */
+static int lev_buffer_is_locked(struct lev_buffer *b)
 {
-    if (b->base != NULL || LEV_RELAXED(&b->owner) != LEV_ME)
-        return LEV_WRONG_THREAD;
-    LEV_STORE(&b->owner, 0);
-    return 0;
+    return b->base == NULL && LEV_RELAXED(&b->owner) == LEV_ME;
+}
+
+static void lev_buffer_unlock(struct lev_buffer *b)
+{
+    if (lev_buffer_is_locked(b))
+        LEV_STORE(&b->owner, 0);
 }
 
 static int lev_buffer_freeze(struct lev_buffer *b, int ends, int frozen)
@@ -355,13 +375,41 @@ static int lev_buffer_sends_files(struct lev_buffer *b)
 
 /* -- in -------------------------------------------------------------------------------------------------- */
 
+/*
+ * Add parts at the end, all or none.  After a chain that cannot grow libevent makes one that is as large
+ * (buffer.c:evbuffer_add), be it a gigabyte for a byte: there it gets one that was made elsewhere.
+ */
+static int lev_add(struct lev_buffer *b, struct evbuffer_iovec *parts, int count, size_t size)
+{
+    struct evbuffer *fresh;
+    int i, result;
+
+    if (count == 1 && !b->lent_end)
+        return evbuffer_add(b->eb, parts->iov_base, size) == 0 ? lev_added(b, size) : lev_buffer_refusal();
+    fresh = evbuffer_new();
+    result = fresh != NULL && evbuffer_expand(fresh, size) == 0 ? 0 : LEV_NO_MEMORY;
+    for (i = 0; i < count && result == 0; i++)
+        if (evbuffer_add(fresh, parts[i].iov_base, parts[i].iov_len) != 0)
+            result = LEV_NO_MEMORY;
+    if (result == 0)
+        result = evbuffer_add_buffer(b->eb, fresh) == 0 ? lev_added(b, size) : lev_buffer_refusal();
+    if (result == 0 && size > 0)
+        b->lent_end = 0;
+    if (fresh != NULL)
+        evbuffer_free(fresh);
+    return result;
+}
+
 static int lev_buffer_add(struct lev_buffer *b, const void *data, size_t size)
 {
+    struct evbuffer_iovec part;
     int result, entered = lev_buffer_enter(b);
 
     if (entered < 0)
         return entered;
-    result = evbuffer_add(b->eb, data, size) == 0 ? 0 : lev_buffer_refusal();
+    part.iov_base = (void *)data;
+    part.iov_len = size;
+    result = lev_add(b, &part, 1, size);
     lev_buffer_leave(b, entered);
     return result;
 }
@@ -394,6 +442,17 @@ static int lev_buffer_prepend(struct lev_buffer *b, const void *data, size_t siz
     return result;
 }
 
+/* What its user has frozen gives way to what undoes a change of the user's. */
+static void lev_thaw_front(struct lev_buffer *b, int begin)
+{
+    if (!(b->frozen & LEV_FRONT))
+        return;
+    if (begin)
+        evbuffer_unfreeze(b->eb, 1);
+    else
+        evbuffer_freeze(b->eb, 1);
+}
+
 /* The same for what was taken a moment ago, also when that end was frozen meanwhile. */
 static int lev_buffer_give_back(struct lev_buffer *b, const void *data, size_t size)
 {
@@ -401,11 +460,9 @@ static int lev_buffer_give_back(struct lev_buffer *b, const void *data, size_t s
 
     if (entered < 0)
         return entered;
-    if (b->frozen & LEV_FRONT)
-        evbuffer_unfreeze(b->eb, 1);
+    lev_thaw_front(b, 1);
     result = lev_prepend(b, data, size);
-    if (b->frozen & LEV_FRONT)
-        evbuffer_freeze(b->eb, 1);
+    lev_thaw_front(b, 0);
     lev_buffer_leave(b, entered);
     return result;
 }
@@ -422,27 +479,41 @@ static int lev_buffer_add_many(struct lev_buffer *b, struct evbuffer_iovec *part
 
     if (entered < 0)
         return entered;
-    if (lev_end_is_frozen(b))
-        result = LEV_FROZEN;
-    else if (size > 0 && evbuffer_add_iovec(b->eb, parts, count) != size)
-        result = LEV_NO_MEMORY;
+    if (size > 0)
+        result = lev_add(b, parts, count, size);
     lev_buffer_leave(b, entered);
     return result;
 }
 
-static int lev_buffer_add_ref(struct lev_buffer *b, const void *data, size_t size, int64_t token)
+static int lev_add_ref(struct lev_buffer *b, const void *data, size_t size, int64_t token)
 {
-    struct lev_ref *ref;
-    int result = LEV_NO_MEMORY, entered = lev_buffer_enter(b);
+    struct lev_ref *ref = lev_ref_new(token);
+    int result;
+
+    if (ref == NULL)
+        return LEV_NO_MEMORY;
+    if (size == 0) {            /* an empty chain would stay for longer than anybody expects */
+        lev_ref_release(ref);
+        return 0;
+    }
+    if (evbuffer_add_reference(b->eb, data, size, lev_on_ref_gone, ref) == 0) {
+        b->lent_end = 1;
+        return lev_added(b, size);
+    }
+    result = lev_buffer_refusal();
+    lev_free(ref);
+    return result;
+}
+
+/* *taken tells a caller that an interrupt kept from seeing the result. */
+static int lev_buffer_add_ref(struct lev_buffer *b, const void *data, size_t size, int64_t token, int *taken)
+{
+    int result, entered = lev_buffer_enter(b);
 
     if (entered < 0)
         return entered;
-    ref = lev_ref_new(token);
-    if (ref != NULL) {
-        result = evbuffer_add_reference(b->eb, data, size, lev_on_ref_gone, ref) == 0 ? 0 : lev_buffer_refusal();
-        if (result != 0)
-            lev_free(ref);
-    }
+    result = lev_end_is_frozen(b) ? LEV_FROZEN : lev_add_ref(b, data, size, token);
+    *taken = result == 0;
     lev_buffer_leave(b, entered);
     return result;
 }
@@ -450,13 +521,17 @@ static int lev_buffer_add_ref(struct lev_buffer *b, const void *data, size_t siz
 /* Add the first bytes of a block: few as a copy, many by reference. */
 static int lev_buffer_add_block(struct lev_buffer *b, void *block, size_t size, int copy)
 {
+    struct evbuffer_iovec part = {block, size};
     int result, entered = lev_buffer_enter(b);
 
     if (entered < 0)
         return entered;
-    result = copy ? evbuffer_add(b->eb, block, size) : lev_block_add(b->eb, block, size);
-    if (result != 0)
-        result = lev_buffer_refusal();
+    if (copy)
+        result = lev_add(b, &part, 1, size);
+    else {
+        result = lev_block_add(b->eb, block, size) == 0 ? lev_added(b, size) : lev_buffer_refusal();
+        b->lent_end |= result == 0;
+    }
     lev_buffer_leave(b, entered);
     return result;
 }
@@ -483,16 +558,28 @@ static int lev_may_move(struct lev_buffer *to, struct lev_buffer *from)
     return 0;
 }
 
-/* Chains have gone over: so have their properties. */
-static void lev_moved(struct lev_buffer *to, struct lev_buffer *from)
+/* So many bytes have gone over, and so have their properties. */
+static void lev_moved(struct lev_buffer *to, struct lev_buffer *from, size_t size, int front)
 {
-    to->holds_file |= from->holds_file;
+    if (from->holds_file) {
+        if (!front)
+            to->behind_file = from->behind_file;
+        else if (!to->holds_file)
+            to->behind_file = from->behind_file + evbuffer_get_length(to->eb) - size;
+        to->holds_file = 1;
+    } else if (!front)
+        lev_added(to, size);
+    if (!front && size > 0)
+        to->lent_end = from->lent_end;
+    else if (front)
+        to->lent_end |= from->lent_end;
     if (to->depth < from->depth)
         to->depth = from->depth;
 }
 
 static int lev_move_all(struct lev_buffer *to, struct lev_buffer *from, int front)
 {
+    size_t size = evbuffer_get_length(from->eb);
     int result = lev_may_move(to, from);
 
     if (result != 0)
@@ -500,17 +587,22 @@ static int lev_move_all(struct lev_buffer *to, struct lev_buffer *from, int fron
     result = front ? evbuffer_prepend_buffer(to->eb, from->eb) : evbuffer_add_buffer(to->eb, from->eb);
     if (result != 0)
         return lev_buffer_refusal();
-    lev_moved(to, from);
+    lev_moved(to, from, size, front);
     return 0;
 }
 
-static int lev_buffer_move_all(struct lev_buffer *to, struct lev_buffer *from, int front)
+/* give_back: they were taken from that front a moment ago, also when it was frozen meanwhile. */
+static int lev_buffer_move_all(struct lev_buffer *to, struct lev_buffer *from, int front, int give_back)
 {
     int entered[2], result = lev_buffer_enter_two(to, from, entered);
 
     if (result < 0)
         return result;
+    if (give_back)
+        lev_thaw_front(to, 1);
     result = lev_move_all(to, from, front);
+    if (give_back)
+        lev_thaw_front(to, 0);
     lev_buffer_leave_two(to, from, entered);
     return result;
 }
@@ -563,7 +655,7 @@ static int lev_move_some(struct lev_buffer *to, struct lev_buffer *from, size_t 
         evbuffer_drain(from->eb, rest.iov_len);
     }
     evbuffer_free(copy);
-    lev_moved(to, from);
+    lev_moved(to, from, size, 0);
     return 0;
 }
 
@@ -721,6 +813,8 @@ static int64_t lev_buffer_read(struct lev_buffer *b, int fd, int size)
         result = evbuffer_read(b->eb, fd, size);
         if (result < 0)
             result = errno == ENOMEM ? LEV_NO_MEMORY : LEV_ERRNO;
+        else
+            lev_added(b, (size_t)result);
     }
     lev_buffer_leave(b, entered);
     return result;

@@ -34,6 +34,13 @@ enum { LEV_OWN = 1, LEV_SENDS_FILES = 2 };      /* kinds of buffers */
 
 struct lev_pin;
 
+/* A part of a snapshot, which Python has. */
+struct lev_view {
+    struct lev_pin *pin;        /* NULL: none yet */
+    struct evbuffer_iovec *chunks;
+    int count;
+};
+
 struct lev_buffer {
     struct evbuffer *eb;        /* NULL: closed, by its user or with its owner */
     struct lev_base *base;      /* NULL: a buffer of one's own */
@@ -43,6 +50,8 @@ struct lev_buffer {
     int frozen;                 /* LEV_FRONT, LEV_END: by its user */
     int sends_files;            /* files that are added stay files, for sendfile() */
     int holds_file;
+    size_t behind_file;         /* bytes that are behind it for certain */
+    int lent_end;               /* its last chain may be one that nothing can be added to */
     int depth;                  /* its chains may refer to snapshots that refer to snapshots, so many deep */
     struct lev_pin *pin;        /* the last snapshot, while some of it is still in the buffer */
     struct evbuffer_cb_entry *entry;    /* libevent tells lev_on_buffer_change() of changes */

@@ -181,8 +181,11 @@ static int lev_buffer_add_copy(struct lev_buffer *to, struct lev_buffer *from)
             result = LEV_NO_MEMORY;
         evbuffer_ptr_set(from->eb, &at, chunk.iov_len, EVBUFFER_PTR_ADD);
     }
-    if (result == 0 && evbuffer_add_buffer(to->eb, copy) != 0)
-        result = lev_buffer_refusal();
+    if (result == 0)
+        result = evbuffer_add_buffer(to->eb, copy) == 0 ? lev_added(to, evbuffer_get_length(from->eb))
+                                                        : lev_buffer_refusal();
+    if (result == 0 && evbuffer_get_length(from->eb) > 0)
+        to->lent_end = 0;
     if (copy != NULL)
         evbuffer_free(copy);
     lev_buffer_leave_two(to, from, entered);
@@ -251,18 +254,17 @@ static int lev_pin_chains(struct lev_buffer *b, int count)
     if (result == 0) {
         lev_buffer_forget_pin(b);
         b->pin = pin;
+        b->lent_end = 1;
         b->depth++;
     }
     return result;
 }
 
 /*
- * A snapshot that shows at most "size" bytes (below 0: all) from start on: its chunks, of which *count are given.
- * The caller has one reference to *pin, and frees the list.  LEV_COPY where a copy does as well or has to do: a
- * borrowed buffer is its owner's to change.
+ * Make view show at most "size" bytes (below 0: all) from start on, without copying them; how many.  LEV_COPY where
+ * a copy does as well or has to do: a borrowed buffer is its owner's to change.
  */
-static int64_t lev_buffer_pin(struct lev_buffer *b, int64_t start, int64_t size, struct lev_pin **pin,
-    struct evbuffer_iovec **chunks, int *count)
+static int64_t lev_buffer_view(struct lev_buffer *b, int64_t start, int64_t size, struct lev_view *view)
 {
     struct evbuffer_ptr at;
     int64_t length, result;
@@ -285,13 +287,13 @@ static int64_t lev_buffer_pin(struct lev_buffer *b, int64_t start, int64_t size,
     }
     if (result == 0) {
         lev_point(b->eb, &at, start);
-        *count = evbuffer_peek(b->eb, (ev_ssize_t)size, &at, NULL, 0);
-        *chunks = lev_calloc((size_t)*count, sizeof(**chunks));
-        result = *chunks != NULL ? size : LEV_NO_MEMORY;
-        if (*chunks != NULL) {
-            evbuffer_peek(b->eb, (ev_ssize_t)size, &at, *chunks, *count);
+        view->count = evbuffer_peek(b->eb, (ev_ssize_t)size, &at, NULL, 0);
+        view->chunks = lev_calloc((size_t)view->count, sizeof(*view->chunks));
+        result = view->chunks != NULL ? size : LEV_NO_MEMORY;
+        if (view->chunks != NULL) {
+            evbuffer_peek(b->eb, (ev_ssize_t)size, &at, view->chunks, view->count);
             LEV_ADD(&b->pin->refs, 1);
-            *pin = b->pin;
+            view->pin = b->pin;
         }
     }
     lev_buffer_leave(b, entered);

@@ -23,23 +23,44 @@ struct lev_file {
     struct lev_ref *ref;        /* Python wants to hear when the last user is gone; or NULL */
 };
 
-/* Take fd over; NULL: no memory, and fd is the caller's still.  A token of 0 is none. */
-static struct lev_file *lev_file_new(int fd, int64_t offset, int64_t length, int64_t token)
+/* For ffi.new_allocator(), so that no interrupt can lose one. */
+static void *lev_file_alloc(size_t size)
 {
-    struct lev_file *file = lev_calloc(1, sizeof(*file));
+    struct lev_file *file = lev_calloc(1, size);
 
-    if (file == NULL)
-        return NULL;
-    file->refs = 2;
-    file->users = 1;
-    file->fd = fd;
+    if (file != NULL)
+        file->refs = file->closed = 1;
+    return file;
+}
+
+static int lev_copy_fd(int fd)
+{
+#ifdef _WIN32
+    return _dup(fd);
+#else
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+#endif
+}
+
+/* Open it, on a copy of the descriptor.  A token of 0 is none. */
+static int lev_file_open(struct lev_file *file, int fd, int64_t offset, int64_t length, int64_t token)
+{
+    struct lev_ref *ref = token != 0 ? lev_ref_new(token) : NULL;
+
+    if (token != 0 && ref == NULL)
+        return LEV_NO_MEMORY;
+    file->fd = lev_copy_fd(fd);
+    if (file->fd < 0) {
+        lev_free(ref);
+        return LEV_ERRNO;
+    }
+    file->ref = ref;
     file->offset = offset;
     file->length = length;
-    if (token != 0 && (file->ref = lev_ref_new(token)) == NULL) {
-        lev_free(file);
-        return NULL;
-    }
-    return file;
+    file->users = 1;
+    file->refs = 2;
+    file->closed = 0;
+    return 0;
 }
 
 static void lev_file_unref(struct lev_file *file)
@@ -78,10 +99,10 @@ static void lev_file_close(struct lev_file *file)
 }
 
 /* Python's object is gone. */
-static void lev_file_drop(struct lev_file *file)
+static void lev_file_drop(void *memory)
 {
-    lev_file_close(file);
-    lev_file_unref(file);
+    lev_file_close(memory);
+    lev_file_unref(memory);
 }
 
 static void lev_on_file_gone(const void *data, size_t size, void *arg)
@@ -164,7 +185,8 @@ static int lev_add_segment(struct lev_buffer *b, struct lev_file *file, int64_t 
     if (evbuffer_add_file_segment(b->eb, segment, 0, (ev_off_t)length) != 0)
         return LEV_NO_MEMORY;           /* libevent has dropped the segment */
     evbuffer_file_segment_free(segment);
-    b->holds_file = 1;
+    b->holds_file = b->lent_end = 1;
+    b->behind_file = 0;
     return 0;
 }
 
@@ -177,8 +199,10 @@ static int lev_add_file(struct lev_buffer *b, struct lev_file *file, int64_t off
     if (sendfile && b->sends_files)
         return lev_add_segment(b, file, offset, length);
     if (file->data != NULL
-        && evbuffer_add_reference(b->eb, file->data + offset, (size_t)length, lev_on_file_gone, file) == 0)
-        return 0;
+        && evbuffer_add_reference(b->eb, file->data + offset, (size_t)length, lev_on_file_gone, file) == 0) {
+        b->lent_end = 1;
+        return lev_added(b, (size_t)length);
+    }
     result = file->data != NULL ? lev_buffer_refusal() : LEV_COPY;
     lev_file_leave(file);
     return result;
@@ -192,7 +216,10 @@ static int lev_buffer_add_file(struct lev_buffer *b, struct lev_file *file, int6
 
     if (entered < 0)
         return entered;
-    result = lev_end_is_frozen(b) ? LEV_FROZEN : lev_add_file(b, file, offset, length, sendfile);
+    if (lev_end_is_frozen(b))
+        result = LEV_FROZEN;
+    else                                /* an empty chain is not written, and so never gone */
+        result = length > 0 ? lev_add_file(b, file, offset, length, sendfile) : 0;
     lev_buffer_leave(b, entered);
     return result;
 }

@@ -216,6 +216,31 @@ static int lev_pin_refer(struct lev_pin *pin, struct evbuffer *eb)
     return 0;
 }
 
+/* For ffi.new_allocator(), so that no interrupt can lose what is put into one. */
+static void *lev_view_alloc(size_t size)
+{
+    return lev_calloc(1, size);
+}
+
+static void lev_view_drop(void *memory)
+{
+    struct lev_view *view = memory;
+
+    if (view->pin != NULL)
+        lev_pin_unref(view->pin);
+    lev_free(view->chunks);
+    lev_free(view);
+}
+
+static int lev_view_chunk(struct lev_view *view, int index, char **data, size_t *size)
+{
+    if (index >= view->count)
+        return 0;
+    *data = view->chunks[index].iov_base;
+    *size = view->chunks[index].iov_len;
+    return 1;
+}
+
 static int lev_pin_shows(struct lev_pin *pin, struct evbuffer_iovec *chunk)
 {
     char *start = chunk->iov_base;
