@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 import storm
+from conftest import output_of
 
 import libevent_cffi
-from libevent_cffi import EventBase
+from libevent_cffi import PERSIST, Event, EventBase
 from libevent_cffi._native import callbacks, lib, wakeup
 
 IS_PYPY = sys.implementation.name == "pypy"
@@ -100,7 +101,7 @@ def test_ctrl_c_that_an_event_waits_for_never_interrupts(options: tuple[str, ...
 # -- promptness ----------------------------------------------------------------------------------------------
 
 LOCK_STEP = """
-import signal, socket, sys, threading, time
+import functools, signal, socket, sys, threading, time
 from libevent_cffi import Event, EventBase, READ, PERSIST, LoopFlag
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 def work():
@@ -127,6 +128,12 @@ def in_a_callback():
     base.dispatch()
 def asleep_in_a_callback():
     base.call_soon(lambda: time.sleep(60))
+    base.dispatch()
+def asleep_in_c():
+    base.call_soon(time.sleep, 60)
+    base.dispatch()
+def asleep_in_a_partial():
+    base.call_later(0, functools.partial(time.sleep, 60))
     base.dispatch()
 def busy_with_calls():
     if not kept:
@@ -166,6 +173,8 @@ PLACES = [
     "polling",
     "in_a_callback",
     "asleep_in_a_callback",
+    "asleep_in_c",
+    "asleep_in_a_partial",
     "busy_with_calls",
     "busy_with_events",
     "busy_in_c",
@@ -223,34 +232,149 @@ def test_ctrl_c_leaves_dispatch_at_once(place: str, busy: str) -> None:
     assert max(taken) < 5
 
 
-def test_a_second_ctrl_c_ends_a_c_function_that_blocks() -> None:
-    """
-    A C function that blocks, as the callback itself, is ended by the second Ctrl-C.
+# -- one that was kept is repeated ---------------------------------------------------------------------------
 
-    Of a C function it cannot be told whether it has begun or ended, so the first Ctrl-C lets it finish.
-    """
+
+def _strike(base: EventBase) -> None:
+    """Do what the guard does when a Ctrl-C strikes before a callback has begun."""
+    wakeup._keep(base)
+
+
+def _no_other_comes() -> None:
+    """Wait for some times as long as it takes to repeat one."""
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_ctrl_c_before_a_callback_that_blocks_is_raised_in_it(plain_base: EventBase) -> None:
+    """What struck before the callback had begun interrupts it all the same, and once."""
+    told: list[str] = []
+
+    def sleep() -> None:
+        _strike(plain_base)
+        time.sleep(20)
+        told.append("not reached")
+
+    begin = time.monotonic()
+    plain_base.call_soon(sleep)
+    plain_base.call_soon(told.append, "next")
+    with pytest.raises(KeyboardInterrupt):
+        plain_base.dispatch()
+    _no_other_comes()
+    assert time.monotonic() - begin < 10
+    assert told == []
+    plain_base.dispatch()
+    assert told == ["next"]
+
+
+def test_a_callback_may_take_a_repeated_ctrl_c(base: EventBase) -> None:
+    """A callback that catches it ends it: dispatch() goes on and raises nothing."""
+    told: list[str] = []
+
+    def sleep() -> None:
+        _strike(base)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(20)
+        told.append("taken")
+
+    event = Event(base, None, PERSIST, lambda fd, what: told.append("event"))
+    event.activate()
+    base.call_soon(sleep)
+    base.call_soon(told.append, "next")
+    base.call_later(0.001, told.append, "timer")
+    base.dispatch()
+    _no_other_comes()
+    assert sorted(told) == ["event", "next", "taken", "timer"]
+    assert told.index("taken") < told.index("next")
+
+
+def test_a_ctrl_c_that_an_inner_loop_raised_is_not_raised_by_the_outer_one(plain_base: EventBase) -> None:
+    """One Ctrl-C is one KeyboardInterrupt, which a callback that dispatches may take."""
+    told: list[str] = []
+
+    def nested() -> None:
+        _strike(plain_base)
+        with EventBase() as inner, pytest.raises(KeyboardInterrupt):
+            inner.dispatch(exit_on_empty=False)
+        told.append("taken")
+
+    plain_base.call_soon(nested)
+    plain_base.call_soon(told.append, "next")
+    plain_base.dispatch()
+    assert told == ["taken", "next"]
+
+
+def test_what_a_callback_blocks_is_not_let_in_later(plain_base: EventBase) -> None:
+    """No repeated Ctrl-C waits behind a blocked signal until dispatch() is over."""
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        _strike(plain_base)
+        _no_other_comes()
+
+    plain_base.call_soon(block)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            plain_base.dispatch()
+        assert signal.SIGINT not in signal.sigpending()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def test_a_repeated_ctrl_c_is_for_nobody_else(plain_base: EventBase) -> None:
+    """Neither a handler nor a Signal event that comes after the Ctrl-C is told of it again."""
+    told: list[str] = []
+
+    def watch() -> None:
+        _strike(plain_base)
+        event = plain_base.on_signal(signal.SIGINT, told.append, "event")
+        _no_other_comes()
+        event.close()
+        signal.signal(signal.SIGINT, lambda number, frame: told.append("handler"))
+        _no_other_comes()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    plain_base.call_soon(watch)
+    with pytest.raises(KeyboardInterrupt):
+        plain_base.dispatch()
+    plain_base.dispatch()
+    assert told == []
+
+
+def test_a_ctrl_c_of_the_parent_is_not_repeated_in_a_child() -> None:
+    """A child that was forked after a Ctrl-C struck hears nothing of it, and has its own."""
     code = """
-import time
+import os, signal, time, warnings
 from libevent_cffi import EventBase
+from libevent_cffi._native import wakeup
+def sleep(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+def fork():
+    wakeup._keep(base)
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python sees the thread that repeats it
+    children.append(os.fork())
+    if not children[0]:
+        try:
+            sleep(0.1)
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if time.monotonic() - begin >= 0.1:
+                os._exit(7)
+        os._exit(1)
+    sleep(20)
+children = []
+begin = time.monotonic()
 base = EventBase()
-base.call_soon(lambda: print("ready", flush=True))
-base.call_soon(time.sleep, 60)
+base.call_soon(fork)
 try:
     base.dispatch()
 except KeyboardInterrupt:
-    print("interrupted")
+    print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]), time.monotonic() - begin < 10)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=_environment(), stdout=subprocess.PIPE, text=True
-    ) as p:
-        assert p.stdout is not None
-        assert p.stdout.readline() == "ready\n"
-        deadline = time.monotonic() + 20
-        while p.poll() is None and time.monotonic() < deadline:
-            p.send_signal(signal.SIGINT)
-            time.sleep(0.4)
-        p.kill()
-        assert p.stdout.read() == "interrupted\n"
+    assert output_of(code).split() == ["7", "True"]
 
 
 # -- what the guard looks at ---------------------------------------------------------------------------------

@@ -117,6 +117,38 @@ def test_a_wakeup_descriptor_set_in_a_callback_stays(plain_base: EventBase) -> N
         right.close()
 
 
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocked", "in a pass"])
+def test_ctrl_c_is_noticed_without_the_wakeup_descriptor(blocks: bool) -> None:
+    """Also when a callback has taken it away, as asyncio's add_signal_handler() does."""
+    code = f"""
+import signal
+from libevent_cffi import EventBase
+base = EventBase()
+base.call_soon(signal.set_wakeup_fd, -1)
+base.call_soon(lambda: print("ready", flush=True))
+if not {blocks}:
+    base.every(0.05, int)
+base.dispatch(exit_on_empty=False)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.05)  # until it waits; it is noticed before, too
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
 def test_the_wakeup_descriptor_is_given_back_after_a_failure(plain_base: EventBase) -> None:
     """Also when dispatch() raises."""
     plain_base.call_soon(int, "x")

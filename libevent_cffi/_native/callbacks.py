@@ -57,8 +57,8 @@ tables: list[dict[int, Any]] = []
 loops: list[Any] = []
 #: TLS contexts by their number; only what uses one keeps it alive.
 contexts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-#: The code of what calls users' functions, for the guard of Ctrl-C (wakeup.py).
-DELIVERING: set[CodeType] = set()
+#: The code of what calls users' functions, and the calls in it, for the guard of Ctrl-C (wakeup.py).
+DELIVERING: dict[CodeType, frozenset[int]] = {}
 
 _no_table: dict[int, Any] = {}
 _free_slots: list[int] = []
@@ -78,9 +78,31 @@ class Call:
         self._token = SOON
 
 
+def _offsets(code: CodeType, *, and_after: bool = False) -> frozenset[int]:
+    """Return the offsets in *code* of calls of ``callback``, or from there to the end of their lines."""
+    found: set[int] = set()
+    lines = dict(dis.findlinestarts(code))
+    loaded = called = False
+    instructions = list(dis.get_instructions(code))
+    for instruction, following in zip(instructions, instructions[1:]):
+        if lines.get(instruction.offset) is not None:
+            loaded = called = False
+        loaded = loaded or (
+            instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF"))
+            and "callback" in str(instruction.argval)
+        )
+        is_call = loaded and instruction.opname.startswith(("CALL", "PRECALL"))
+        called = is_call or (called and and_after)
+        if called:  # from 3.11 on a call is several units long, and tb_lasti may be any of them
+            found.update(range(instruction.offset, following.offset))
+    return frozenset(found)
+
+
 def delivers(function: _F) -> _F:
-    """Mark *function* as one that calls users' functions."""
-    DELIVERING.add(function.__code__)
+    """Mark *function* as one that calls users' functions, each by the name of ``callback``."""
+    code = function.__code__
+    if code not in DELIVERING:
+        DELIVERING[code] = _offsets(code)
     return function
 
 
@@ -389,21 +411,7 @@ def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
 
 
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
-    """Return the offsets in *function* from a call of ``callback`` to the end of its line."""
-    found: set[int] = set()
-    lines = dict(dis.findlinestarts(function.__code__))
-    loaded = called = False
-    instructions = list(dis.get_instructions(function))
-    for instruction, following in zip(instructions, instructions[1:]):
-        if lines.get(instruction.offset) is not None:
-            loaded = called = False
-        loaded = loaded or (
-            instruction.opname.startswith("LOAD_FAST") and "callback" in str(instruction.argval)
-        )
-        called = called or (loaded and instruction.opname.startswith(("CALL", "PRECALL")))
-        if called:  # from 3.11 on a call is several units long, and tb_lasti may be any of them
-            found.update(range(instruction.offset, following.offset))
-    return frozenset(found)
+    return _offsets(function.__code__, and_after=True)
 
 
 _calls_in_plain = _calls_in(lev_py_plain)

@@ -30,6 +30,7 @@ _ONE_PASS: int = lib.EVLOOP_ONCE | lib.EVLOOP_NONBLOCK
 _INTERRUPTED: int = lib.LEV_WAS_INTERRUPTED
 _FORKED: int = lib.LEV_WAS_FORKED
 _BROKEN: int = lib.LEV_WAS_BROKEN
+_WITHDRAWN: int = lib.LEV_WAS_WITHDRAWN
 _GONE: int = _FORKED | lib.LEV_WAS_CLOSED
 
 #: What a callback raised: the error, whose callback, its token, whether it had begun, and the failure before.
@@ -183,9 +184,11 @@ class Loop(Resource):
             lib.lev_take_interrupt(self._l)
             self._tell(failure)
             raise
-        if lib.lev_take_interrupt(self._l) and not isinstance(failure, KeyboardInterrupt):
-            self._tell(failure)
-            failure = KeyboardInterrupt()
+        if lib.lev_take_interrupt(self._l):
+            if not isinstance(failure, KeyboardInterrupt):
+                self._tell(failure)
+                failure = KeyboardInterrupt()
+            wakeup.let_go()  # the loops around wait for it no more
         if failure is None:
             return result
         try:
@@ -282,13 +285,16 @@ class Loop(Resource):
             state = lib.lev_loop_state(l)
             if state or self._failed is not None:
                 failure = self._settle(state)
-                if failure is not None or state & ~_BROKEN:
+                if failure is not None or state & ~(_BROKEN | _WITHDRAWN):
                     try:
                         return 0, failure
                     finally:
                         del failure  # its traceback knows this frame
                 if not lib.lev_base_got(l):
-                    # A handler took the error: go on with what is left, without another wait.
+                    # A handler took the error, or a callback the Ctrl-C: go on with what is left, without
+                    # another wait.
+                    if state & _WITHDRAWN:
+                        self._breaking = False
                     if flags & lib.EVLOOP_ONCE:
                         flags |= lib.EVLOOP_NONBLOCK
                     continue
@@ -358,7 +364,7 @@ class Loop(Resource):
                 "this process was forked inside a callback: the base goes on in the parent and is dead here;"
                 " make a new EventBase"
             )
-        if state & _BROKEN:
+        if state & _BROKEN and not state & _WITHDRAWN:
             return RuntimeError("a callback could not be started; it will be called by the next dispatch()")
         return None
 

@@ -9,10 +9,10 @@ on CPython another thread's instructions can take the signal away.)
 
 Python's own handler of Ctrl-C raises KeyboardInterrupt wherever the main thread is.  In our code, between C
 and the user's function, that would lose the event or run it twice.  So while a loop runs, a guard stands in
-for that handler, and only for that one.  It looks at what was interrupted: the user's code gets its
-KeyboardInterrupt there; when it is ours, or the user's function before its first instruction, the loop
-stops and dispatch() raises.  A C function cannot be looked into, so it may finish first; if it blocks, the
-next Ctrl-C ends it.
+for that handler, and only for that one.  It looks at what was interrupted: the user's code, also a C function
+that is the callback itself, gets its KeyboardInterrupt there; when it is ours, or the user's function before
+its first instruction, the guard keeps it: the loop stops and dispatch() raises.  What then blocks all the
+same is struck by the same Ctrl-C again: C repeats it (csrc/ctrl_c.c) until the loop has ended.
 """
 
 from __future__ import annotations
@@ -32,15 +32,13 @@ from typing import Any, Optional
 from ._libevent import lib
 from .callbacks import DELIVERING
 
-__all__ = ["Standin", "on_main_thread", "run_signal_handlers"]
+__all__ = ["Standin", "let_go", "on_main_thread", "run_signal_handlers"]
 
 #: As the code of the package names it, which need not be a normal path.
 _PACKAGE = os.path.dirname(os.path.dirname((lambda: None).__code__.co_filename)) + os.sep
 _HAS_RESUME = "RESUME" in dis.opmap
 
-#: How long a Ctrl-C may wait, in seconds, until the next one is raised in the midst: a C function blocks.
-_PATIENCE = 1.0
-_kept_since = 0.0
+_IS_PYPY = sys.implementation.name == "pypy"
 
 _main_thread = threading.main_thread().ident
 #: The loops of the main thread that run, the innermost last; on greenlets they may end in any order.
@@ -84,6 +82,7 @@ class Standin:
             _set_handler(_guard)
         else:
             _stack.append(self._loop)
+        lib.lev_ctrl_c_begin(_signal.getsignal(signal.SIGINT) is _guard)
         if any(lib.lev_loop_state(each._l) & lib.LEV_WAS_INTERRUPTED for each in _stack[:-1]):
             # A Ctrl-C struck before the callback that dispatches had begun, and the loop around waits for it.
             lib.lev_interrupt(self._loop._l)
@@ -91,9 +90,12 @@ class Standin:
             # In one C function, which the handler of another signal cannot leave half done.
             self._old.extend(map(_set_wakeup_fd, (self._wake_fd,)))
             _lent.append(self)
+            lib.lev_ctrl_c_wakes(self._wake_fd)
 
     def give_wakeup_back(self) -> None:
         """Give the wake-up descriptor back, unless somebody has set another one meanwhile."""
+        others = [each._wake_fd for each in _lent if each is not self]
+        lib.lev_ctrl_c_wakes(others[-1] if others else -1)
         if self._old:
             found = _give_wakeup(self._old[0] if self._old[0] != self._wake_fd else -1)
             if found != self._wake_fd:
@@ -108,6 +110,8 @@ class Standin:
         self.give_wakeup_back()
         others = [loop for loop in _stack if loop is not self._loop]
         try:
+            if not others and lib.lev_ctrl_c_end():
+                run_signal_handlers()
             if not others and _signal.getsignal(signal.SIGINT) is _guard:
                 _set_handler(_signal.default_int_handler)
         finally:
@@ -145,29 +149,75 @@ def _set_handler(handler: Any) -> None:
 
 
 def _guard(signum: int, frame: Optional[FrameType]) -> None:
-    if lib.lev_signal_came(signum):
+    if lib.lev_ctrl_c_is_stale() or lib.lev_signal_came(signum):
         return
-    if _stack and not _is_users(frame):
-        _keep(_stack[-1], signum, frame)
+    if not _stack or _is_users(frame) or _is_in_call(frame):
+        let_go()
+        _signal.default_int_handler(signum, frame)
     else:
-        _signal.default_int_handler(signum, frame)
+        _keep(_stack[-1])
 
 
-def _keep(loop: Any, signum: int, frame: Optional[FrameType]) -> None:
-    """
-    Have dispatch() of *loop* raise it.
-
-    One that comes when another has waited for long is raised where a C function of the user's still runs;
-    never elsewhere, for the process may as well have waited for a processor.
-    """
-    global _kept_since
-    now = time.monotonic()
-    if not lib.lev_loop_state(loop._l) & lib.LEV_WAS_INTERRUPTED:
-        _kept_since = now
-    elif now - _kept_since > _PATIENCE and frame is not None and frame.f_code in DELIVERING:
-        _signal.default_int_handler(signum, frame)
+def _keep(loop: Any) -> None:
+    """Have dispatch() of *loop* raise it, or what is struck when C repeats it."""
     loop._breaking = True
     lib.lev_interrupt(loop._l)
+    lib.lev_ctrl_c_keep(1)
+    if _IS_PYPY:
+        _witness.left = time.monotonic()
+
+
+def let_go() -> None:
+    """Forget the Ctrl-C that loops wait to raise: it is being raised."""
+    lib.lev_ctrl_c_keep(0)
+    for loop in _stack:
+        lib.lev_withdraw_interrupt(loop._l)
+
+
+class _Witness:
+    """
+    Tells on PyPy whether a C function is running, of which the frame that calls it tells only the place.
+
+    The same place is seen just before the call.  But signals are looked for once before each instruction, so
+    what is seen there again after a while has begun; unless this process waited for a processor all the
+    while, which is why it has to be seen twice more.
+    """
+
+    __slots__ = ("left", "place", "times")
+
+    PAUSE = 0.01  # seconds without a signal: those that come at once are looked for at once
+    TIMES = 2
+
+    def __init__(self) -> None:
+        self.place: tuple[int, int] = (0, 0)
+        self.times = 0
+        #: When the guard last kept one.
+        self.left = 0.0
+
+    def blocks(self, frame: FrameType) -> bool:
+        """Has *frame* been where it is for long enough?"""
+        place = (id(frame), frame.f_lasti)
+        is_first = not any(lib.lev_loop_state(each._l) & lib.LEV_WAS_INTERRUPTED for each in _stack)
+        if is_first or place != self.place:
+            self.place = place
+            self.times = 0
+        elif time.monotonic() - self.left > self.PAUSE:
+            self.times += 1
+        return self.times >= self.TIMES
+
+
+_witness = _Witness()
+
+
+def _is_in_call(frame: Optional[FrameType]) -> bool:
+    """Tell whether *frame* is ours and a C function of the user's runs in it, or has just ended."""
+    caller = _without_partials(frame)
+    if caller is None or caller.f_lasti not in DELIVERING.get(caller.f_code, ()):
+        return False
+    failed = sys.exc_info()[2]
+    if failed is not None and failed.tb_frame is caller:  # what it raised is being caught, and 3.9 is still there
+        return False
+    return not _IS_PYPY or (frame is not None and _witness.blocks(frame))
 
 
 def _is_users(frame: Optional[FrameType]) -> bool:

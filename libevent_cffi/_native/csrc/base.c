@@ -140,6 +140,15 @@ static void lev_interrupt(struct lev_base *l)
         event_base_loopbreak(l->eb);
 }
 
+/* It has been raised elsewhere: the loop goes on, unless something else ended it. */
+static void lev_withdraw_interrupt(struct lev_base *l)
+{
+    if (l->interrupted) {
+        l->interrupted = 0;
+        l->withdrawn = 1;
+    }
+}
+
 /* -- our own events -------------------------------------------------------------------------------------- */
 
 static void lev_assign_internal(struct lev_base *l, struct event *ev, evutil_socket_t fd, short events,
@@ -279,12 +288,14 @@ static void lev_before_fork(void)
         lev_mutex_lock(&l->gate);
     lev_mutex_lock(&lev_signals_mutex);
     lev_children_lock();
+    lev_ctrl_c_end_thread();
 }
 
 static void lev_let_go_after_fork(void)
 {
     struct lev_base *l;
 
+    lev_ctrl_c_go_on();
     lev_children_unlock();
     lev_mutex_unlock(&lev_signals_mutex);
     for (l = lev_bases; l != NULL; l = l->next)
@@ -302,6 +313,7 @@ static void lev_after_fork(void)
         if (l->running || (l->owner != 0 && l->owner != LEV_ME))
             l->forked = 1;
     lev_signals_after_fork();
+    lev_ctrl_c_after_fork();
     lev_let_go_after_fork();
 }
 
@@ -490,4 +502,8 @@ static void lev_base_drop(struct lev_base *l)
 static void lev_begin_exit(void)
 {
     LEV_STORE(&lev_exiting, LEV_ME);
+#ifndef _WIN32
+    lev_ctrl_c_end_thread();
+    lev_mutex_unlock(&lev_ctrl_c_mutex);
+#endif
 }

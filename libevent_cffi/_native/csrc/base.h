@@ -36,7 +36,8 @@ enum {                          /* what a trampoline answers, see callbacks.py *
 
 enum { LEV_STOP_BREAK = 1, LEV_STOP_EXIT = 2, LEV_STOP_LATER = 4 };
 
-enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_BROKEN = 8 };
+enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_BROKEN = 8,
+    LEV_WAS_WITHDRAWN = 16 };
 
 #define LEV_COMMON_MAX 256      /* libevent's own limit (event.c:MAX_COMMON_TIMEOUTS) */
 
@@ -72,6 +73,7 @@ struct lev_base {
     int slot;                   /* where Python keeps this loop's table */
     int broken;                 /* a callback raised or was not run: keep what comes for later */
     int interrupted;            /* a Ctrl-C for dispatch() to raise */
+    int withdrawn;              /* there was one, until it was raised elsewhere */
     int changed;                /* something was called since the prepare watchers began */
     int got;                    /* LEV_STOP_ bits that ended the loop */
     int is_epoll, is_select, has_changelist;

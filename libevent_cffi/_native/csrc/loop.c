@@ -105,6 +105,8 @@ static void lev_after_callback(struct lev_base *l)
         return;
     lev_apply_stop(l);
     lev_reap_soon(l);
+    if (LEV_RELAXED(&lev_ctrl_c_lost))
+        lev_ctrl_c_replace_thread();
     if ((l->flags & EVLOOP_ONCE) && l->priorities > 1)
         lev_arm_patience(l);
     if ((LEV_RELAXED(&lev_log_pending) || LEV_RELAXED(&lev_released_count)) && !l->log_asked) {
@@ -156,6 +158,8 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (l->silent || !l->looping || LEV_NO_PYTHON())
         return;
+    if (l->python_signals && lev_ctrl_c_take())
+        signals = 1;
     if (l->check_due)
         lev_run_check(l);
     lev_signals_collect(l);
@@ -313,6 +317,7 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     l->passes = 0;
     l->got &= ~LEV_STOP_LATER;
     l->broken = l->interrupted;
+    l->withdrawn = 0;
     if (LEV_RELAXED(&l->want_soon) && LEV_SWAP(&l->want_soon, 0))
         lev_arm_soon(l);
     if (LEV_RELAXED(&lev_released_count))
@@ -363,7 +368,8 @@ static int lev_loop_end(struct lev_base *l, int keep)
 static int lev_loop_state(struct lev_base *l)
 {
     return (l->interrupted ? LEV_WAS_INTERRUPTED : 0) | (l->forked ? LEV_WAS_FORKED : 0)
-        | (l->closed ? LEV_WAS_CLOSED : 0) | (l->broken ? LEV_WAS_BROKEN : 0);
+        | (l->closed ? LEV_WAS_CLOSED : 0) | (l->broken ? LEV_WAS_BROKEN : 0)
+        | (l->withdrawn ? LEV_WAS_WITHDRAWN : 0);
 }
 
 /* Was there a Ctrl-C for dispatch() to raise?  It is taken by asking. */

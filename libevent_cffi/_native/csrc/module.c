@@ -11,6 +11,7 @@
 #include "slots.c"
 #include "fds.c"
 #include "signals.c"
+#include "ctrl_c.c"
 #include "base.c"
 #include "events.c"
 #include "watch.c"

@@ -16,6 +16,11 @@ typedef CRITICAL_SECTION lev_mutex;
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#ifdef __APPLE__
+#include <dispatch/dispatch.h>
+#else
+#include <semaphore.h>
+#endif
 #ifdef __linux__
 #include <sys/epoll.h>
 #endif
@@ -31,6 +36,19 @@ typedef pthread_mutex_t lev_mutex;
 #define lev_nap() usleep(500)
 #define lev_read_fd(fd, data, size) ((long)read((fd), (data), (size)))
 #define lev_put_byte(fd, byte) ((long)write((fd), (byte), 1))
+#endif
+
+/* What a signal handler may wake a thread with. */
+#ifdef __APPLE__
+typedef dispatch_semaphore_t lev_semaphore;
+#define lev_semaphore_init(s) ((*(s) = dispatch_semaphore_create(0)) != NULL ? 0 : -1)
+#define lev_semaphore_post(s) ((void)dispatch_semaphore_signal(*(s)))
+#define lev_semaphore_wait(s) ((void)dispatch_semaphore_wait(*(s), DISPATCH_TIME_FOREVER))
+#elif !defined(_WIN32)
+typedef sem_t lev_semaphore;
+#define lev_semaphore_init(s) sem_init((s), 0, 0)
+#define lev_semaphore_post(s) ((void)sem_post(s))
+#define lev_semaphore_wait(s) ((void)sem_wait(s))
 #endif
 
 /* A number that no two living threads share: the address of a variable that each has of its own. */
