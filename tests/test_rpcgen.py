@@ -15,20 +15,9 @@ import pytest
 from libevent_cffi import __main__, rpc
 from libevent_cffi.rpc.generate import MARK
 
-PEER = Path(__file__).resolve().parent / "fixtures" / "rpc" / "peer.rpc"
-
-#: Names that a module needs for itself, and fields with the names of messages.
-AWKWARD = """
-struct msg {
-  array struct[run] run = 1; struct[msg_message] x = 2; optional struct[msg] msg = 3; int run_message = 4;
-}
-struct run {
-  optional struct[list] list = 1; string str = 2; bytes bytes[3] = 3; string from = 4; int rpc = 5;
-}
-struct list { optional struct[run] Optional = 1; }
-struct msg_message { struct[empty] e = 1; }
-struct empty { }
-"""
+FOLDER = Path(__file__).resolve().parent / "fixtures" / "rpc"
+PEER = FOLDER / "peer.rpc"
+AWKWARD = FOLDER / "awkward.rpc"
 
 #: What type checkers are to make of a module: each line with its error, or without one.
 USE = """
@@ -73,25 +62,35 @@ def shape(message: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("text", [PEER.read_text("utf-8"), AWKWARD, ""], ids=["peer", "awkward", "empty"])
+@pytest.mark.parametrize(
+    "text", [PEER.read_text("utf-8"), AWKWARD.read_text("utf-8"), ""], ids=["peer", "awkward", "empty"]
+)
 def test_a_module_has_the_classes_that_load_makes(tmp_path: Path, text: str) -> None:
     """The same names, and the same fields in the same order."""
     path = tmp_path / "x.rpc"
     path.write_text(text)
     assert __main__.main(["rpcgen", str(path)]) == 0
     module, schema = imported(tmp_path / "x.py"), rpc.load(path)
-    assert sorted(module.__all__) == dir(schema)
+    assert module.__all__ == dir(schema)
     for name in module.__all__:
         assert shape(getattr(module, name)) == shape(schema[name])
+
+
+@pytest.mark.parametrize("path", [PEER, AWKWARD], ids=["peer", "awkward"])
+def test_a_module_is_what_the_type_checker_of_this_project_sees(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The modules beside the files are made of them, and mypy checks these with the package."""
+    assert __main__.main(["rpcgen", str(path), "-"]) == 0
+    assert capsys.readouterr().out == path.with_name(f"{path.stem}_messages.py").read_text("utf-8")
 
 
 def test_modules_pass_a_strict_type_checker(tmp_path: Path) -> None:
     """And it finds what is wrong in their use."""
     pytest.importorskip("mypy")
-    (tmp_path / "awkward.rpc").write_text(AWKWARD)
     (tmp_path / "use.py").write_text(USE)
     assert __main__.main(["rpcgen", str(PEER), str(tmp_path / "peer.py")]) == 0
-    assert __main__.main(["rpcgen", str(tmp_path / "awkward.rpc")]) == 0
+    assert __main__.main(["rpcgen", str(AWKWARD), str(tmp_path / "awkward.py")]) == 0
     package = Path(rpc.__file__).parents[2]
     where = {} if package.name == "site-packages" else {"MYPYPATH": str(package)}
     done = subprocess.run(

@@ -38,7 +38,8 @@ class _Module:
         if any(each.optional for struct in self._structs for each in struct.fields):
             yield from ("from typing import Optional", "")
         yield from ("from libevent_cffi import rpc", "")
-        yield f"__all__ = [{', '.join(f'{name!r}' for name in self._names.values())}]"
+        names = ", ".join(f'"{name}"' for name in sorted(self._names.values()))
+        yield f"__all__ = [{names}]"
         yield from bodies
         if self._aliases:
             yield from ("", "", "# For annotations in classes where a field has the name of a message.")

@@ -177,8 +177,9 @@ class Decoder:
 
     def _read(self, decode: Callable[[bytes, int, int], _T]) -> _T:
         """Return what *decode* finds at the front, of which it gets the first bytes."""
+        end = len(self._buffer)  # first, since another thread may add meanwhile
         try:
-            return decode(self._buffer.copyout(_FIRST_BYTES), 0, len(self._buffer))
+            return decode(self._buffer.copyout(_FIRST_BYTES), 0, end)
         except TagError as error:
             error.position += self._position
             raise
