@@ -275,21 +275,6 @@ ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservatio
 BufferFile adopt borrow pointer surrender
 """
 
-#: Functions of event.h, tag.h, watch.h, thread.h and util.h that no docstring of the Pythonic layer names.
-ONLY_ON_LOWLEVEL = {
-    "event_base_set": "a live event does not change its base",
-    "evthread_set_lock_callbacks": "locks in Python deadlock with the GIL",
-    "evthread_set_condition_callbacks": "locks in Python deadlock with the GIL",
-    "evthread_set_id_callback": "locks in Python deadlock with the GIL",
-    "evthread_enable_lock_debuging": "the old spelling",
-    "evutil_timeradd": "times are floats",
-    "evutil_timersub": "times are floats",
-    "evutil_timerclear": "times are floats",
-    "evutil_timerisset": "times are floats",
-    "evutil_snprintf": "Python formats",
-}
-
-
 #: What a class has from Python's own: a named tuple, a file.
 PYTHONS_OWN = {"count", "index"} | {*dir(io.BufferedIOBase)} - {"close", "closed"}
 
@@ -431,36 +416,3 @@ def test_docstrings_end_with_what_they_wrap(name: str, text: str) -> None:
         assert "Wraps:" not in text
     else:
         assert last.startswith("Wraps") or ("\n\n" not in text and "Wraps: " in text), last
-
-
-def wrapped() -> set[str]:
-    """Return every name that a "Wraps:" names, in the whole package."""
-    found: set[str] = set()
-    for path in pathlib.Path(libevent_cffi.__file__).parent.rglob("*.py"):
-        for text in re.findall(r'Wraps: (.*?)(?:\n\n|""")', path.read_text("utf-8"), re.S):
-            found.update(re.findall(r"\b([A-Za-z_0-9]+)\(\)", text))
-    return found
-
-
-def declared(*headers: str) -> set[str]:
-    """Return the functions that our declarations of *headers* have."""
-    folder = pathlib.Path(__file__).resolve().parents[1] / "libevent_cffi" / "_native" / "cdef"
-    paths = [folder / f"{name}.h" for name in headers] or sorted(folder.glob("*.h"))
-    text = "\n".join(re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S) for path in paths)
-    return set(re.findall(r"\b([A-Za-z_0-9]+)\s*\(", text))
-
-
-def test_what_docstrings_name_exists() -> None:
-    """Every function that a docstring says it wraps is one of libevent's."""
-    assert wrapped() - declared() == set()
-
-
-def test_every_function_is_named_by_a_docstring() -> None:
-    """Or stands in the list of those that are only on lowlevel.lib, with the reason."""
-    functions = {
-        name
-        for name in declared("event", "tag", "watch", "thread", "util")
-        if name.startswith(("event_", "evt", "evw", "evutil_", "evsignal_", "evuser_", "libevent_"))
-    }
-    assert functions - wrapped() - set(ONLY_ON_LOWLEVEL) == set()
-    assert set(ONLY_ON_LOWLEVEL) & wrapped() == set()
