@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
-import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any

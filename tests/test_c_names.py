@@ -17,13 +17,12 @@ from libevent_cffi._native import lib
 HEADERS = sorted(path.stem for path in c_names.TABLES.glob("*.md"))
 
 
-def compiled() -> set[str]:
-    """Return the names that the compiled modules have."""
-    names = set(dir(lib))
-    if lib.LEV_HAS_TLS:
-        tls: Any = importlib.import_module("libevent_cffi._native._libevent_tls")
-        names |= set(dir(tls.lib))
-    return names
+def libraries() -> list[Any]:
+    """Return what the compiled modules have."""
+    if not lib.LEV_HAS_TLS:
+        return [lib]
+    tls: Any = importlib.import_module("libevent_cffi._native._libevent_tls")
+    return [lib, tls.lib]
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -39,12 +38,13 @@ def test_what_has_no_python_form_has_a_reason(header: str) -> None:
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_the_table_has_what_is_compiled(header: str) -> None:
-    """The functions in it are those of this libevent, beside those of others."""
+def test_what_is_in_a_table_is_a_function_of_c(header: str) -> None:
+    """Of this libevent, or of another one; each stands there once."""
     functions = c_names.declared(header)
-    assert len(functions) == len(set(functions))
-    assert set(functions) & compiled()
-    assert all(isinstance(getattr(lib, name, print), type(lib.event_new)) for name in functions)
+    assert len(functions) == len(set(functions)) > 0
+    found = [getattr(each, name) for each in libraries() for name in functions if hasattr(each, name)]
+    assert all(callable(function) for function in found)
+    assert found or header in ("bufferevent_ssl", "watch", "ws")
 
 
 def test_what_docstrings_name_exists() -> None:
