@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING, Any, Literal, Optional, Union, overload
 
 from ._native import check, children, convert
 from ._native._libevent import ffi, lib
+from ._native.running import refuse
 from .event.arguments import check_base
 
 if TYPE_CHECKING:
@@ -24,10 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
+_log = logging.getLogger("libevent")
+
 _new_socket = socket.socket.__new__
 _init_socket: Any = socket.SocketType.__init__
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _NO_FILE = (b"", 0, 0)
+#: Has a socket object know that its descriptor does not block.
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 class Listener(children.Child):
@@ -37,10 +44,11 @@ class Listener(children.Child):
 
     The base listens on *address*: (host, port), with port 0 for one that is free; the path of a UNIX socket;
     or a listening socket, which is handed over: a socket object is detached, an int taken, of anything else
-    the descriptor is duplicated.
+    the descriptor is duplicated.  When that fails they stay yours.
 
-    The callback's *sock* is a socket that does not block, yours to keep and to close; with *plain_fd* it is a
-    descriptor.  When the callback raises it is closed.  The callback's *address* is the peer's.
+    The callback's *sock* is a socket that does not block, yours to keep and to close; when the callback
+    raises it is closed.  With *plain_fd* it is a descriptor, which stays open even then: what the callback
+    has made of it may have closed it, and its number be another's.  The callback's *address* is the peer's.
 
     - *backlog*: how many connections may wait to be accepted; None is the system's most.
     - *enabled*: False waits for enable().
@@ -48,8 +56,9 @@ class Listener(children.Child):
     - *ipv6_only*: None has an IPv6 address serve IPv4 as well where the system can.
     - *deferred_accept*: tell of a connection when its first byte is there, where the system can.
     - *leave_sockets_blocking*, *close_on_exec*: how connections are made.
-    - *on_error*: ``on_error(listener, error)`` is told of each OSError of accepting.  Accepting then pauses
-      for a second, so that a process without descriptors does not spin; connections wait meanwhile.
+    - *on_error*: ``on_error(listener, error)`` is told of each OSError of accepting; without it they are
+      logged.  Accepting then pauses for a second, so that a process without descriptors does not spin;
+      connections wait meanwhile.
 
     It is held by its base while it is enabled.  The path of a UNIX socket that it made is removed at its end;
     one that nobody listens on is replaced.
@@ -57,11 +66,12 @@ class Listener(children.Child):
     Raises OSError when the address cannot be bound or the socket is not listening; TypeError and ValueError
     for arguments that fit nothing; ClosedError; WrongThreadError.
 
-    Wraps: evconnlistener_new() evconnlistener_new_bind() evconnlistener_free() evconnlistener_set_error_cb()
+    Wraps: evconnlistener_new() evconnlistener_new_bind() evconnlistener_free() evconnlistener_get_base()
+    evconnlistener_set_error_cb()
     <event2/listener.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_accepting", "_args", "_callback", "_kind", "_on_error", "_plain_fd")
+    __slots__ = ("_accepting", "_address", "_args", "_callback", "_kind", "_on_error", "_plain_fd")
 
     @overload
     def __init__(
@@ -129,35 +139,43 @@ class Listener(children.Child):
         flags = (lib.LEV_OPT_LEAVE_SOCKETS_BLOCKING if leave_sockets_blocking else 0) | (
             lib.LEV_OPT_CLOSE_ON_EXEC if close_on_exec else 0
         )
+        file = _NO_FILE
         if isinstance(address, int) or hasattr(address, "fileno"):
-            sock, file = _take_over(address), _NO_FILE
+            sock = _look_at(address)
         else:
             sock, file = _bind(address, backlog, reuse_address, reuse_port, ipv6_only)
+        handle = children.new("struct lev_listener *")
         try:
             if deferred_accept:
                 check.check_rc(
                     lib.evutil_make_tcp_listen_socket_deferred(sock.fileno()),
                     "make_tcp_listen_socket_deferred",
                 )
-            self._kind = (sock.family, sock.type, sock.proto)
-            self._open(base, sock, flags, file)
+            how = 0 if leave_sockets_blocking else _NONBLOCK
+            self._kind = (sock.family, sock.type | how, sock.proto)
+            self._address = convert.local_address(sock.fileno())
+            self._open(base, handle, sock, flags, file)
         except BaseException:
-            sock.close()
-            if file is not _NO_FILE:
-                with contextlib.suppress(OSError):
-                    os.unlink(file[0])
+            if children.has_begun(handle) or isinstance(address, (int, socket.socket)):
+                sock.detach()  # it is C's, or still the caller's
+            else:
+                sock.close()
+                _unlink(file)
             raise
         sock.detach()
+        if isinstance(address, socket.socket):
+            address.detach()
         if enabled:
             self.enable()
 
-    def _open(self, base: EventBase, sock: socket.socket, flags: int, file: tuple[bytes, int, int]) -> None:
-        handle = children.new("struct lev_listener *")
+    def _open(
+        self, base: EventBase, handle: Any, sock: socket.socket, flags: int, file: tuple[bytes, int, int]
+    ) -> None:
         self._base = base
         path, device, inode = file
         result = lib.lev_listener_open(handle, base._l, sock.fileno(), flags, path or ffi.NULL, device, inode)
         if result < 0:
-            self._refuse(result, "evconnlistener_new")
+            refuse(base, result, "evconnlistener_new")
         self._begin(base, handle)
 
     # -- called from callbacks.py ----------------------------------------------------------------------------
@@ -182,15 +200,24 @@ class Listener(children.Child):
             self._accepting = sock
         if sock.fileno() < 0:
             _init_socket(sock, *self._kind, fd)
+        if not _NONBLOCK and not os.get_blocking(fd):
+            sock.setblocking(False)
         return sock, peer
 
     def _error(self, number: int) -> OSError:
-        return check.socket_error("accept", number)
+        error = check.socket_error("accept", number)
+        if self._on_error is None:
+            _log.warning("%r cannot accept and tries again in a second: %s", self, error)
+        return error
 
     def _after_failure(self) -> None:
         sock, self._accepting = self._accepting, None
         if sock is not None:
             sock.close()
+
+    def _not_delivered(self) -> None:
+        if self._accepting is not None:
+            self._accepting.detach()  # C keeps the descriptor, and makes it known again
 
     # -- doing -----------------------------------------------------------------------------------------------
 
@@ -264,16 +291,17 @@ class Listener(children.Child):
     @property
     def address(self) -> SocketAddress:
         """
-        The address as bound: port 0 has become the real one.  Raises ClosedError, WrongThreadError.
+        The address as bound: port 0 has become the real one.  Raises ClosedError.
 
         Wraps: evconnlistener_get_fd() <event2/listener.h>; libevent >= 2.0.
         """
-        return convert.local_address(self.fileno())
+        self._check_open()
+        return self._address
 
     @property
     def port(self) -> int:
         """
-        The port that it is bound to.  Raises ValueError for a UNIX socket, ClosedError, WrongThreadError.
+        The port that it is bound to.  Raises ValueError for a UNIX socket, ClosedError.
 
         Wraps: evconnlistener_get_fd() <event2/listener.h>; libevent >= 2.0.
         """
@@ -283,9 +311,8 @@ class Listener(children.Child):
         return address[1]
 
     def _describe(self) -> list[str]:
-        if self.closed:
-            return []
-        return [convert.format_address(self.address), "enabled" if self.enabled else "disabled"]
+        words = [convert.format_address(self._address)]
+        return words if self.closed else [*words, "enabled" if self.enabled else "disabled"]
 
 
 def _check_callable(callback: object, name: str) -> None:
@@ -296,24 +323,28 @@ def _check_callable(callback: object, name: str) -> None:
 # -- the socket ----------------------------------------------------------------------------------------------
 
 
-def _take_over(what: Union[HasFileno, int, Any]) -> socket.socket:
-    """Return the listening socket *what* as an object of its own; a socket object is detached at success."""
+def _look_at(what: Union[HasFileno, int, Any]) -> socket.socket:
+    """
+    Return the listening socket *what* as a socket object that does not block.
+
+    It has the same descriptor when *what* is an int or a socket, a new one otherwise.
+    """
     fd = convert.fileno(what)
-    is_own = isinstance(what, (int, socket.socket))
-    probe = socket.socket(fileno=os.dup(fd))
+    is_shared = isinstance(what, (int, socket.socket))
+    blocks = os.get_blocking(fd)
+    sock = socket.socket(fileno=fd if is_shared else os.dup(fd))
     try:
-        if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ValueError(f"{what!r} is not listening: call its listen() first")
-        probe.setblocking(False)
-        if not is_own:
-            return probe
+        sock.setblocking(False)
     except BaseException:
-        probe.close()
+        if is_shared:
+            sock.detach()
+            os.set_blocking(fd, blocks)  # PyPy has changed it
+        else:
+            sock.close()
         raise
-    probe.close()
-    if isinstance(what, socket.socket):
-        fd = what.detach()
-    return socket.socket(fileno=fd)
+    return sock
 
 
 def _bind(
@@ -377,8 +408,16 @@ def _bind_path(sock: socket.socket, path: Union[str, bytes], backlog: int) -> tu
     return os.path.abspath(encoded), status.st_dev, status.st_ino
 
 
+def _unlink(file: tuple[bytes, int, int]) -> None:
+    if file is not _NO_FILE:
+        with contextlib.suppress(OSError):
+            os.unlink(file[0])
+
+
 def _is_dead(path: Union[str, bytes]) -> bool:
-    """Tell whether nobody listens on the UNIX socket *path* any more."""
+    """Tell whether *path* is a UNIX socket on which nobody listens any more."""
+    if not stat.S_ISSOCK(os.stat(path).st_mode):
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -16,19 +16,21 @@ import gc
 import json
 import operator
 import os
+import queue
 import random
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from libevent_cffi import Event, EventBase, Signal
+from libevent_cffi import Event, EventBase, Listener, Signal
 from libevent_cffi.flags import EventFlag, LoopFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -249,6 +251,35 @@ class OneShotDescriptors(_Pairs):
             event.add()
 
 
+class Accepts(Kind):
+    """Connections to a listener; its callback(listener, sock, address) is SimpleQueue.put, which is C."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.folder = tempfile.TemporaryDirectory()
+        path = os.path.join(self.folder.name, "socket")
+        self.listener = Listener(base, path, self.queue.put)
+        self.happened = 0
+
+    def fill(self) -> None:
+        for _ in range(COUNT // 4):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(self.listener.address)
+            self.happened += 1
+
+    def step(self) -> None:
+        self.base.loop(LoopFlag.NONBLOCK)
+
+    def errors(self) -> str:
+        told = self.queue.qsize()
+        return "" if told == self.happened else f"{told} connections were told of {self.happened}"
+
+    def close(self) -> None:
+        self.listener.close()
+        self.folder.cleanup()
+
+
 class Signals(Kind):
     """Signals that came five times before the loop looked."""
 
@@ -435,6 +466,7 @@ KINDS: dict[str, Callable[[EventBase], Kind]] = {
         TickingTimer,
         EdgeTriggered,
         OneShotDescriptors,
+        Accepts,
         Signals,
         SentSignals,
         Watched,

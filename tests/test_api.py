@@ -176,6 +176,23 @@ CheckWatcher(base, callback, *args)
     closed
 """
 
+LISTENER = """
+Listener(base, address, callback, *args, plain_fd=False, backlog=None, enabled=True, reuse_address=True,
+         reuse_port=False, ipv6_only=None, deferred_accept=False, leave_sockets_blocking=False,
+         close_on_exec=True, on_error=None)
+    set_callback(callback, *args)
+    on_error
+    enable()
+    disable()
+    enabled
+    base
+    fileno()
+    address
+    port
+    close()
+    closed
+"""
+
 TAG = """
 Encoder(buffer=None)
     buffer
@@ -266,7 +283,7 @@ Buffer(data=b'', *, defer_callbacks_to=None)
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
 PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.seconds Statistics
-EventBase.running
+EventBase.running Listener.base Listener.enabled Listener.close Listener.closed
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
 Operation.cancel TLSContext.server_side Encoder.buffer Decoder Decoder.position Decoder.decode_int
@@ -344,7 +361,15 @@ def expected(text: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("module", "text"),
-    [("buffer", BUFFER), ("event", EVENT), ("rpc", RPC), ("tag", TAG), ("tls", TLS), ("watch", WATCH)],
+    [
+        ("buffer", BUFFER),
+        ("event", EVENT),
+        ("listener", LISTENER),
+        ("rpc", RPC),
+        ("tag", TAG),
+        ("tls", TLS),
+        ("watch", WATCH),
+    ],
 )
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
     """Every class, method, parameter and default."""
@@ -379,7 +404,7 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("buffer", "event", "tag", "tls", "watch", "thread", "util", "lowlevel"):
+    for name in ("buffer", "event", "listener", "tag", "tls", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)

@@ -19,10 +19,15 @@ from .running import Loop, refuse
 if TYPE_CHECKING:
     from ..event import EventBase
 
-__all__ = ["Child", "new"]
+__all__ = ["Child", "has_begun", "new"]
 
 #: new("struct lev_listener *") is the handle of a child that has not begun; no interrupt can lose it.
 new = ffi.new_allocator(lib.lev_child_alloc, lib.lev_child_drop, should_clear_after_alloc=False)
+
+
+def has_begun(handle: Any) -> bool:
+    """Tell whether C has taken up what *handle* is for."""
+    return bool(lib.lev_child_is_open(ffi.cast("struct lev_child *", handle)))
 
 
 class Child(Resource):
@@ -58,6 +63,9 @@ class Child(Resource):
         if result < 0:
             self._refuse(result, "close")
         self._base._children.pop(self._token, None)
+
+    def _not_delivered(self) -> None:
+        """Let go of what was made for a callback that has not begun: C tells it anew."""
 
     def _hold(self) -> None:
         """Have the base keep it alive while it is armed."""

@@ -208,21 +208,21 @@ def sockaddr_from_c(pointer: Any, length: int) -> SocketAddress:
 
 def local_address(fd: int) -> SocketAddress:
     """Return the address that socket *fd* is bound to."""
-    return _address_of(fd, socket.socket.getsockname)
+    return _address_of(fd, 0)
 
 
 def peer_address(fd: int) -> SocketAddress:
     """Return the address that socket *fd* is connected to."""
-    return _address_of(fd, socket.socket.getpeername)
+    return _address_of(fd, 1)
 
 
-def _address_of(fd: int, ask: Callable[[socket.socket], Any]) -> SocketAddress:
-    sock = socket.socket(fileno=fd)
-    try:
-        address: SocketAddress = ask(sock)
-    finally:
-        sock.detach()
-    return "" if address is None else address
+def _address_of(fd: int, is_peer: int) -> SocketAddress:
+    """Ask without a socket object: PyPy has one that is made of a descriptor block again."""
+    memory = ffi.new("struct sockaddr[]", _SOCKADDR_SIZE // ffi.sizeof("struct sockaddr"))
+    length = lib.lev_socket_address(fd, is_peer, memory, _SOCKADDR_SIZE)
+    if length < 0:
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
+    return sockaddr_from_c(memory, length)
 
 
 def parse_address(text: str, default_port: int = 0) -> InetAddress:

@@ -318,6 +318,9 @@ class Loop(Resource):
         for _, source, _, delivered, _ in failures:
             if delivered and isinstance(source, Resource):
                 source._after_failure()
+        if not all(delivered for _, _, _, delivered, _ in failures):
+            for child in list(self._children.values()):
+                child._not_delivered()
         for error, source, *_ in failures[1:]:
             self._tell(error, source)
         error, source = failures[0][:2]

@@ -38,3 +38,4 @@ void lev_fatal(int code);
 /* socket options with int values: csrc/sockopt.c */
 int lev_getsockopt(evutil_socket_t fd, int level, int option, int *value);
 int lev_setsockopt(evutil_socket_t fd, int level, int option, int value);
+int lev_socket_address(evutil_socket_t fd, int is_peer, struct sockaddr *address, int size);

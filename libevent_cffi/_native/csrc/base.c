@@ -309,9 +309,11 @@ static void lev_after_fork(void)
     struct lev_base *l;
 
     lev_forks++;
-    for (l = lev_bases; l != NULL; l = l->next)
+    for (l = lev_bases; l != NULL; l = l->next) {
         if (l->running || (l->owner != 0 && l->owner != LEV_ME))
             l->forked = 1;
+        l->dropping = 0;                /* they are not here */
+    }
     lev_signals_after_fork();
     lev_ctrl_c_after_fork();
     lev_let_go_after_fork();
@@ -481,16 +483,15 @@ static int lev_base_close(struct lev_base *l)
  */
 static void lev_base_drop(struct lev_base *l)
 {
-    long owner = LEV_LOAD(&l->owner);
-
     if (!l->is_listed)
         return;
     lev_base_unlink(l);
     if (l->eb == NULL)
         return;
-    if (!l->running && (owner == 0 || owner == LEV_ME)
+    if (lev_take_dropped(l)
         && ((l->fork_count == LEV_RELAXED(&lev_forks) && !l->forked) || lev_renew(l) == 0)) {
         lev_tear_down(l);
+        LEV_STORE(&l->owner, 0);
         return;
     }
     lev_signals_release(l);

@@ -107,6 +107,7 @@ struct lev_base {
     struct lev_child *children; /* see children.h */
     struct lev_child *ending, *dropped;
     long has_dropped;
+    int dropping;               /* threads that end a dropped one now; under lev_children_mutex */
     int64_t child_uses;         /* how many there ever were */
 
     struct lev_signals *signals;        /* NULL until the first signal, see signals.c */

@@ -20,7 +20,8 @@ static void lev_child_unref(struct lev_child *c)
 
 /*
  * Python's handle is gone, on whatever thread: the base ends the child when it comes to it.  At once when
- * nobody is in the base and this is the thread that uses it, so that no other one finds it taken.
+ * nobody is in the base and this is the thread that uses it, so that no other one finds it taken.  Another
+ * thread may be dropping the base meanwhile: it waits for those who are "dropping".
  */
 static void lev_child_drop(void *memory)
 {
@@ -36,16 +37,41 @@ static void lev_child_drop(void *memory)
         LEV_STORE(&l->has_dropped, 1);
         if (LEV_LOAD(&l->running) && LEV_RELAXED(&l->owner) != LEV_ME)
             lev_wake(l);
-        if (LEV_RELAXED(&l->owner) == 0 && l->home == LEV_ME)
+        if (LEV_RELAXED(&l->owner) == 0 && l->home == LEV_ME && l->fork_count == LEV_RELAXED(&lev_forks)) {
             idle = l;
+            idle->dropping++;
+        }
     }
     lev_child_unref(c);
     lev_children_unlock();
-    if (idle != NULL && (idle->fork_count == LEV_RELAXED(&lev_forks))) {
+    if (idle != NULL) {
         int entered = lev_enter(idle);
         if (entered >= 0)
             lev_leave(idle, entered);
+        lev_children_lock();
+        idle->dropping--;
+        lev_children_unlock();
     }
+}
+
+/*
+ * Take a base that Python has dropped, so that nobody else ends its children.  0 when a thread is inside that
+ * will not come out: another one's loop went on, or it is not in this process.
+ */
+static int lev_take_dropped(struct lev_base *l)
+{
+    long nobody = 0;
+    int taken;
+
+    lev_children_lock();
+    while (l->dropping > 0) {
+        lev_children_unlock();
+        lev_yield();
+        lev_children_lock();
+    }
+    taken = !l->running && (LEV_RELAXED(&l->owner) == LEV_ME || LEV_CAS(&l->owner, &nobody, LEV_ME));
+    lev_children_unlock();
+    return taken;
 }
 
 /* -- beginning and ending -------------------------------------------------------------------------------- */
@@ -214,9 +240,11 @@ static int lev_child_close(struct lev_child *c)
     int entered = lev_child_enter(c);
 
     if (entered < 0)
-        return entered == LEV_WRONG_THREAD ? entered : 0;
+        return entered == LEV_CLOSED || entered == LEV_FORKED ? 0 : entered;
     c->closed = 1;
     c->held = 0;
+    if (c->kind->stop != NULL)
+        c->kind->stop(c);
     lev_children_lock();
     c->is_ending = 1;
     c->ending = l->ending;
@@ -259,11 +287,11 @@ static int lev_child_may_call(struct lev_child *c)
 {
     struct lev_base *l = c->base;
 
-    if (c->closed || !l->looping || l->silent || LEV_NO_PYTHON())
+    if (c->closed || l->closed || !l->looping || l->silent || LEV_NO_PYTHON())
         return 0;
     if (l->check_due)
         lev_run_check(l);
-    return !c->closed && !l->forked;
+    return !c->closed && !l->closed && !l->forked;
 }
 
 /* Is the loop on its way out, so that what happens is kept for the next one? */

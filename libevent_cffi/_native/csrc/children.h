@@ -16,6 +16,7 @@ struct lev_kind {
     int (*is_armed)(struct lev_child *c);       /* can something of it still happen by itself? */
     void (*deliver_again)(struct lev_child *c); /* what lev_child_remember() was called for */
     int is_late;                                /* ended after the others, and after what they left active */
+    void (*stop)(struct lev_child *c);          /* at close(), where it may be in use: take nothing more up; or NULL */
 };
 
 struct lev_child {
@@ -42,6 +43,7 @@ static SRWLOCK lev_children_mutex = SRWLOCK_INIT;
 #endif
 
 static void lev_reap(struct lev_base *l);
+static int lev_take_dropped(struct lev_base *l);
 static void lev_reap_soon(struct lev_base *l);
 static int lev_has_to_reap(struct lev_base *l);
 static void lev_end_children(struct lev_base *l, int late);

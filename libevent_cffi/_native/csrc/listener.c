@@ -66,12 +66,25 @@ static int lev_call_listener_error(struct lev_child *c, void *arg)
     return lev_py_listener_error(c->token, *(int *)arg, c->base->slot);
 }
 
+/*
+ * In a child that its callback forked libevent's loop would go on and take the parent's connections.  Disabling
+ * the listener would change the parent's epoll set, so accept() gets a descriptor that is no socket.
+ */
+static void lev_listener_leave_to_parent(struct lev_listener *s)
+{
+#ifndef _WIN32
+    dup2(s->child.base->wake_pair[0], evconnlistener_get_fd(s->listener));
+#endif
+}
+
 /* 1: the descriptor is Python's now, or closed. */
 static int lev_tell_accepted(struct lev_listener *s, struct lev_accepted *a)
 {
     int answer = lev_child_call(&s->child, lev_call_accept, a);
 
-    if (s->child.base->forked || answer == LEV_STALE)
+    if (s->child.base->forked)
+        lev_listener_leave_to_parent(s);
+    else if (answer == LEV_STALE)
         evutil_closesocket(a->fd);
     return s->child.base->forked || answer != LEV_UNDELIVERED;
 }
@@ -107,6 +120,8 @@ static void lev_on_accept(struct evconnlistener *listener, evutil_socket_t fd, s
     a.length = length < (int)sizeof(a.address) ? length : (int)sizeof(a.address);
     memcpy(&a.address, address, (size_t)a.length);
     if (!lev_child_may_call(&s->child)) {
+        if (!s->child.base->forked)
+            evconnlistener_disable(s->listener);        /* it would go on, and take from those who share the socket */
         evutil_closesocket(fd);
         return;
     }
@@ -120,8 +135,7 @@ static void lev_tell_listener_error(struct lev_listener *s, int error)
     if (!lev_child_has_to_wait(&s->child)
         && lev_child_call(&s->child, lev_call_listener_error, &error) != LEV_UNDELIVERED)
         return;
-    s->error = error;
-    lev_child_remember(&s->child);
+    s->error = lev_child_remember(&s->child) == 0 ? error : 0;
 }
 
 static void lev_on_listener_error(struct evconnlistener *listener, void *arg)
@@ -199,8 +213,13 @@ static void lev_listener_deliver_again(struct lev_child *c)
     lev_child_after_callback(c);
 }
 
+static void lev_listener_stop(struct lev_child *c)
+{
+    evconnlistener_disable(((struct lev_listener *)c)->listener);
+}
+
 static const struct lev_kind lev_listener_kind = {
-    lev_listener_end, lev_listener_is_armed, lev_listener_deliver_again, 0};
+    lev_listener_end, lev_listener_is_armed, lev_listener_deliver_again, 0, lev_listener_stop};
 
 /* -- Python's calls -------------------------------------------------------------------------------------- */
 
@@ -243,6 +262,8 @@ static int lev_listener_enable(struct lev_listener *s, int enabled)
     if (entered < 0)
         return entered;
     s->enabled = enabled;
+    if (!enabled)
+        event_del(&s->again);
     lev_listener_apply(s);
     if (enabled && s->first == NULL && evconnlistener_enable(s->listener) != 0)
         result = LEV_ERRNO;

@@ -360,7 +360,7 @@ static int lev_loop_end(struct lev_base *l, int keep)
     l->python_signals = 0;
     l->old_wakeup = -1;
     LEV_STORE(&l->running, 0);
-    LEV_STORE(&l->owner, 0);
+    lev_leave(l, 1);
     return l->got;
 }
 

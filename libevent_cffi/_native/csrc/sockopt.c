@@ -1,5 +1,5 @@
 /*
- * Socket options of a bare descriptor.
+ * Socket options and addresses of a bare descriptor.
  *
  * A Python socket object around a copy of the descriptor would not do: making one changes the O_NONBLOCK that
  * both share (to socket.setdefaulttimeout()'s wish on CPython, always on PyPy).
@@ -22,4 +22,13 @@ static int lev_getsockopt(evutil_socket_t fd, int level, int option, int *value)
 static int lev_setsockopt(evutil_socket_t fd, int level, int option, int value)
 {
     return setsockopt(fd, level, option, (void *)&value, sizeof(value));
+}
+
+/* The length of the address that fd is bound or connected to; -1 and errno. */
+static int lev_socket_address(evutil_socket_t fd, int is_peer, struct sockaddr *address, int size)
+{
+    ev_socklen_t length = (ev_socklen_t)size;
+    int result = is_peer ? getpeername(fd, address, &length) : getsockname(fd, address, &length);
+
+    return result != 0 ? -1 : (int)length < size ? (int)length : size;
 }
