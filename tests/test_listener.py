@@ -931,7 +931,8 @@ def test_nothing_is_left_behind(plain_base: EventBase, run: Callable[..., None],
     before = many(40)
     after = many(rounds)
     assert after[1:] == before[1:]
-    assert after[0] <= before[0] + 4
+    if sys.implementation.name != "pypy":  # there the memory of a handle goes when its collector likes
+        assert after[0] <= before[0] + 4
 
 
 def test_messages_of_no_error_are_silent(plain_base: EventBase, caplog: pytest.LogCaptureFixture) -> None:
