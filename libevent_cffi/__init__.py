@@ -2,7 +2,9 @@
 Event-driven network programs on the system's libevent.
 
 This module has the everyday names.  The others load at first use: ``libevent_cffi.util``, ``thread``,
-``watch`` and so on, one public module per header of libevent, with the same name.
+``watch`` and so on, one public module per header of libevent, with the same name.  Beside them stand
+``errors``, every exception that is not Python's own; ``flags``, every flag and enumeration; ``types``, names
+to annotate with; and ``lowlevel``, libevent's functions as they are in C.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import _native  # sets libevent up, or says why not
 from ._version import VERSION as __version__
 from .buffer import Buffer
-from .errors import ClosedError, LibeventError
+from .errors import ClosedError, LibeventError, LoopBusyError, WrongThreadError
 from .event import Event, EventBase, Operation, Signal, Timer
 from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag, LoopFlag
 from .listener import Listener
@@ -35,10 +37,12 @@ __all__ = [
     "EventFlag",
     "LibeventError",
     "Listener",
+    "LoopBusyError",
     "LoopFlag",
     "Operation",
     "Signal",
     "Timer",
+    "WrongThreadError",
     "__version__",
     "http",
     "rpc",

@@ -37,6 +37,8 @@ class _Watcher(Resource):
             raise TypeError(f"base must be an EventBase, not {type(base).__name__}")
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
+        if hasattr(self, "_callback"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
         self._base = base
         self._args = args
         self._callback = callback

@@ -33,7 +33,8 @@ MODULES = [
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
-Listener LoopFlag Operation Signal Timer __version__ http rpc tag thread tls util watch
+Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ http rpc
+tag thread tls util watch
 """
 
 EVENT = """

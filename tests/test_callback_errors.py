@@ -17,6 +17,7 @@ import pytest
 from conftest import output_of
 
 from libevent_cffi import PERSIST, READ, Event, EventBase, Operation, Signal, Timer
+from libevent_cffi._native import callbacks
 from libevent_cffi.flags import EventFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -317,6 +318,53 @@ def test_a_failed_dispatch_may_be_inside_another_one(plain_base: EventBase) -> N
         plain_base.call_soon(callback)
         plain_base.dispatch()
     assert told == ["taken"]
+
+
+@pytest.mark.parametrize("kind", ["timer", "event", "signal", "soon"])
+def test_an_error_that_hides_its_traceback_is_raised_once(plain_base: EventBase, kind: str) -> None:
+    """Of a class that shadows __traceback__ it cannot be told where it was raised: the callback had begun."""
+
+    class Hides(Exception):
+        __traceback__ = None  # type: ignore[assignment]
+
+    calls: list[object] = []
+
+    def callback(*args: object) -> None:
+        calls.append(args)
+        raise Hides
+
+    if kind == "timer":
+        plain_base.call_later(0, callback)
+    elif kind == "event":
+        Event(plain_base, None, PERSIST, callback).activate()
+    elif kind == "signal":
+        Signal(plain_base, signal.SIGUSR1, callback, keepalive=False).activate()
+    else:
+        plain_base.call_soon(callback)
+    with pytest.raises(Hides):
+        plain_base.dispatch()
+    assert len(calls) == 1
+    plain_base.dispatch()
+    assert len(calls) == 1
+
+
+def test_an_error_outside_of_every_callback_is_raised_by_its_own_loop(plain_base: EventBase) -> None:
+    """What another thread's loop could not tell of stays for it."""
+    with EventBase() as other:
+        slot = callbacks.take_slot(other, {})
+        try:
+            try:
+                callbacks.lev_py_check(slot)
+                other._checking = (None,)
+                callbacks.lev_py_check(slot)
+            except AttributeError as error:
+                callbacks._held.__init__(type(error), error, error.__traceback__.tb_next)  # type: ignore
+            assert callbacks.take_held(plain_base) is None
+            assert isinstance(callbacks.take_held(other), AttributeError)
+            assert callbacks.take_held(other) is None
+        finally:
+            other._checking = ()
+            callbacks.give_slot_back(other)
 
 
 def test_nearly_no_stack_loses_no_event() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import pytest
 
-from libevent_cffi import READ, Event, EventBase, EventFlag, LoopFlag, Timer
+from libevent_cffi import READ, Event, EventBase, EventFlag, LoopFlag, Signal, Timer
 from libevent_cffi.errors import ClosedError, LoopBusyError, WrongThreadError
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -525,3 +525,28 @@ def test_other_threads_are_refused_while_the_loop_runs(base: EventBase, run: Run
     base.dispatch()
     assert told == ["refused", "refused"]
     assert not watcher.closed
+
+
+@pytest.mark.parametrize("kind", ["timer", "descriptor", "signal"])
+def test_what_a_check_watcher_activates_runs_once(
+    base: EventBase, run: Callable[..., None], pair: tuple[socket.socket, socket.socket], kind: str
+) -> None:
+    """An event that is about to run is activated by a check watcher: it runs one time, for both."""
+    told: list[object] = []
+    pair[1].send(b"x")
+    if kind == "timer":
+        event: Event = Timer(base, told.append, "told").add(0)
+    elif kind == "signal":
+        event = Signal(base, signal.SIGUSR1, lambda number: (told.append(number), event.close())).add()
+        signal.raise_signal(signal.SIGUSR1)
+    else:
+        event = Event(base, pair[0], READ, lambda fd, what: told.append(what)).add(60)
+
+    def check(watcher: CheckWatcher) -> None:
+        watcher.close()
+        event.activate(EventFlag.TIMEOUT)
+
+    CheckWatcher(base, check)
+    run(base)
+    assert told == [{"timer": "told", "signal": signal.SIGUSR1, "descriptor": READ | EventFlag.TIMEOUT}[kind]]
+    event.close()

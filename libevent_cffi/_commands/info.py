@@ -105,7 +105,11 @@ def _memory() -> _Facts:
 
 
 def _feature(name: str) -> _Facts:
-    return {"there": features.has(name), "missing": features.why_missing(name)}
+    return {
+        "there": features.has(name),
+        "emulated": features.is_emulated(name),
+        "missing": features.why_missing(name),
+    }
 
 
 # -- as text -----------------------------------------------------------------------------------------------
@@ -126,8 +130,7 @@ def _lines(facts: _Facts) -> Iterator[str]:
     )
     yield ""
     yield "features"
-    reasons = {name: facts["features"][name]["missing"] for name in sorted(facts["features"])}
-    rows = {name: f"no: {reason}" if reason else "yes" for name, reason in reasons.items()}
+    rows = {name: _feature_text(feature) for name, feature in sorted(facts["features"].items())}
     yield from (f"  {line}" for line in _aligned(rows))
 
 
@@ -141,6 +144,12 @@ def _method_text(method: _Facts) -> str:
     if method["default"] is None:
         return f"none of {supported} can be used: see the EVENT_NO... variables"
     return f"{method['default']} ({', '.join(method['features'])}), out of {supported}"
+
+
+def _feature_text(feature: _Facts) -> str:
+    if feature["there"]:
+        return "yes"
+    return f"{'emulated' if feature['emulated'] else 'no'}: {feature['missing']}"
 
 
 def _debug_text(debug: _Facts) -> str:

@@ -23,8 +23,9 @@ The journey of an event:
     ===========  ===========================================================================================
 
 A signal handler may raise between any two steps of these functions.  So the ``except`` branches call nothing:
-what a call would let in would escape.  ``tb_lasti`` tells whether it struck before the call; what escapes
-all the same is kept by ``held``, whose ``__init__`` is in C and cannot be interrupted.
+what a call would let in would escape.  ``tb_lasti`` tells whether it struck before the call (when a class of
+errors hides its traceback, the user's function is taken for begun); what escapes all the same is kept by
+``held``, whose ``__init__`` is in C and cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ import dis
 import threading
 import weakref
 from collections.abc import Callable
-from types import CodeType
-from typing import Any, TypeVar
+from types import CodeType, TracebackType
+from typing import Any, Optional, TypeVar
 
 from ..flags import EVENT_FLAGS
 from ._libevent import ffi, lib
@@ -112,13 +113,24 @@ def trampoline(function: _F) -> _F:
     return delivers(function)
 
 
-def take_held() -> Any:
-    """Return what was raised outside of every ``try`` here, or None, and forget it."""
+def take_held(loop: Any) -> Any:
+    """Return what was raised in *loop* outside of every ``try`` here, or None, and forget it."""
     kind, error, traceback = _held.args or (None, None, None)
+    if _loop_of(traceback) not in (loop, None):  # a loop of another thread's raised it meanwhile
+        return None
     _held.args = ()
     if error is None and kind is not None:
         error = kind()
     return error if error is None else error.with_traceback(traceback)
+
+
+def _loop_of(traceback: Optional[TracebackType]) -> Any:
+    """Return the loop for which C called the function that *traceback* begins with, or None."""
+    frame = traceback.tb_frame if traceback is not None else None
+    slot = frame.f_locals.get("slot") if frame is not None and frame.f_code in DELIVERING else None
+    if frame is None or slot is None:
+        return None
+    return loops[slot >> 1 if frame.f_code in _TOLD_IF_LAST else slot]
 
 
 def take_slot(loop: Any, table: dict[int, Any]) -> int:
@@ -166,7 +178,7 @@ def lev_py_plain(token: int, slot: int) -> int:
         else:
             callback()
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_plain  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
@@ -197,7 +209,7 @@ def lev_py_event(token: int, what: int, slot: int) -> int:
         else:
             callback(fd, flags)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_event  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
@@ -227,7 +239,7 @@ def lev_py_signal(token: int, slot: int) -> int:
         else:
             callback(signum)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_signal  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_signal
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
@@ -263,7 +275,7 @@ def lev_py_soon(slot: int) -> int:
             else:
                 callback()
         except BaseException as error:
-            delivered = error.__traceback__.tb_lasti in _calls_in_soon  # type: ignore[union-attr]
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_soon
             loop._failed = (error, item, 0, delivered, loop._failed)
             if delivered:
                 del queue[0]
@@ -344,7 +356,7 @@ def lev_py_accept(token: int, fd: int, address: Any, length: int, slot: int) -> 
     try:
         callback(listener, sock, peer, *args)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_accept  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_accept
         loop._failed = (error, listener, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     listener._accepting = None
@@ -366,7 +378,7 @@ def lev_py_listener_error(token: int, number: int, slot: int) -> int:
     try:
         callback(listener, error)
     except BaseException as raised:
-        delivered = raised.__traceback__.tb_lasti in _calls_in_listener_error  # type: ignore[union-attr]
+        delivered = raised.__traceback__ is None or raised.__traceback__.tb_lasti in _calls_in_listener_error
         loop._failed = (raised, listener, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
@@ -400,7 +412,7 @@ def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
     try:
         chosen = callback(text)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_server_name  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_server_name
         loop._failed = (error, context, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     wrong = context._switch(ssl, chosen)
@@ -413,6 +425,9 @@ def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     return _offsets(function.__code__, and_after=True)
 
+
+#: These get twice the slot, and whether the event is not pending any more.
+_TOLD_IF_LAST = (lev_py_plain.__code__, lev_py_event.__code__, lev_py_signal.__code__)
 
 _calls_in_plain = _calls_in(lev_py_plain)
 _calls_in_event = _calls_in(lev_py_event)

@@ -61,6 +61,9 @@ _FEATURES: dict[str, _Feature] = {
     "ws": _Feature(("evws_new_session", "evws_send_text", "evws_send_binary"), _FROM_22),
 }
 
+#: What the package does by itself where libevent cannot.
+_OURS_ELSEWHERE = frozenset({"tcp_keepalive", "watch"})
+
 
 def has(name: str) -> bool:
     """Tell whether this libevent has feature *name*; KeyError for a name that is no feature."""
@@ -68,6 +71,11 @@ def has(name: str) -> bool:
     if name == "tls":  # in a module of its own: to import it would load libssl
         return bool(lib.LEV_HAS_TLS)
     return all(hasattr(lib, each) for each in feature.names)
+
+
+def is_emulated(name: str) -> bool:
+    """Tell whether this libevent lacks feature *name*, and the package has the same without it."""
+    return name in _OURS_ELSEWHERE and not has(name)
 
 
 def require(name: str) -> None:

@@ -310,7 +310,7 @@ class Loop(Resource):
     def _settle(self, state: int) -> Optional[BaseException]:
         """Return the failure that dispatch() has to raise, after offering it to error_handler."""
         failures = list(self._take_failures())
-        held = callbacks.take_held() if state & _BROKEN else None
+        held = callbacks.take_held(self) if state & _BROKEN else None
         if held is not None:
             failures.append((held, self, 0, False, None))
         if not failures:

@@ -215,9 +215,7 @@ def _is_in_call(frame: Optional[FrameType]) -> bool:
     if caller is None or caller.f_lasti not in DELIVERING.get(caller.f_code, ()):
         return False
     failed = sys.exc_info()[2]
-    if (
-        failed is not None and failed.tb_frame is caller
-    ):  # what it raised is being caught, and 3.9 is still there
+    if failed is not None and failed.tb_frame is caller:  # it is catching what was raised; 3.9 says it calls
         return False
     return not _IS_PYPY or (frame is not None and _witness.blocks(frame))
 

@@ -84,6 +84,8 @@ class EventBase(ShortForms, Inspection):
         cpu_hint: Optional[int] = None,
         error_handler: Optional[ErrorHandler] = None,
     ) -> None:
+        if hasattr(self, "_l"):
+            raise RuntimeError(f"{self!r} was made already: make another EventBase")
         pointer, owner = make_base(
             avoid_methods=avoid_methods,
             required_features=required_features,

@@ -113,6 +113,8 @@ class Event(Resource):
         priority: Optional[int],
         keepalive: bool,
     ) -> None:
+        if hasattr(self, "_token"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         if base.closed:
@@ -177,8 +179,16 @@ class Event(Resource):
             if result < 0:
                 self._add_again(result, seconds)
             else:
-                self._token = result
-                base._armed[result] = self
+                self._take_token(token, result)
+
+    def _take_token(self, before: int, token: int) -> None:
+        """It is *token* now, unless another thread has added it since it was *before*."""
+        base = self._base
+        if self._token == before:
+            self._token = token
+            base._armed[token] = self
+        else:
+            lib.lev_event_delete(base._l, token)
 
     def _add_again(self, code: int, seconds: float) -> None:
         """After a failed try: once more if the descriptor was closed under other events, else raise."""
@@ -194,8 +204,8 @@ class Event(Resource):
         """Delete the events of this descriptor, which was closed under them and is something else now."""
         for event in list(self._base._armed.values()):
             if event._fd == self._fd and not event._spec & _NO_DESCRIPTOR:
-                _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
                 event.delete()
+                _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
 
     def delete(self) -> None:
         """
@@ -254,8 +264,7 @@ class Event(Resource):
         if result < 0:
             self._refuse(result, "event_active")
         if result != token:
-            self._token = result
-            base._armed[result] = self
+            self._take_token(token, result)
 
     def _default_what(self) -> EventFlag:
         for flag in (EventFlag.READ, EventFlag.WRITE, EventFlag.SIGNAL, EventFlag.CLOSED):
@@ -275,7 +284,7 @@ class Event(Resource):
         if token < 0:
             token = self._leave_queue()
         result = lib.lev_event_remove_timer(self._base._l, token)
-        if result == lib.LEV_NO_EVENT:
+        if result == lib.LEV_NOTHING_LEFT:
             self._token = 0
             self._base._armed.pop(token, None)
         elif result < 0:
@@ -414,7 +423,7 @@ class Event(Resource):
         self._check_open()
         number = check_priority(self._base, value)
         result = lib.lev_event_set_priority(self._base._l, max(self._token, 0), number)
-        if result == lib.LEV_NO_EVENT:
+        if result == lib.LEV_ACTIVE:
             raise RuntimeError(f"{self!r} is active: its priority can be set when its callback has run")
         if result < 0:
             self._refuse(result, "event_priority_set")

@@ -119,7 +119,7 @@ class Inspection(Loop):
             self._check_open()
             return found
         number = lib.lev_common_timeout(self._l, seconds)
-        if number == lib.LEV_NO_EVENT:
+        if number == lib.LEV_TOO_MANY:
             raise ValueError(f"a base has at most {lib.LEV_COMMON_MAX} common timeouts")
         self._checked(number, "event_base_init_common_timeout")
         made = self._common[seconds] = CommonTimeout._make(self, number, seconds)

@@ -106,15 +106,15 @@ static int lev_gate_lock(struct lev_base *l)
 /* Ask the loop to stop; when there is none, this counts for the next.  after is for LEV_STOP_LATER. */
 static int lev_stop(struct lev_base *l, int how, double after)
 {
+    double due = how == LEV_STOP_LATER ? lev_clock() + after : 0;
     int result = lev_gate_open(l);
 
     if (result != 0)
         return result;
-    if (how == LEV_STOP_LATER && (l->exit_at == 0 || lev_clock() + after < l->exit_at))
-        l->exit_at = lev_clock() + after;
+    if (how == LEV_STOP_LATER && (l->exit_at == 0 || due < l->exit_at))
+        l->exit_at = due;
     LEV_OR(&l->stop, how);
-    if (LEV_LOAD(&l->running))
-        lev_wake(l);
+    lev_wake(l);                /* always: whether a loop has begun this moment cannot be told */
     lev_mutex_unlock(&l->gate);
     return 0;
 }
@@ -247,8 +247,11 @@ static int lev_renew(struct lev_base *l)
     if (event_reinit(l->eb) != 0)
         return LEV_ERRNO;
     /* The pair is the parent's too: closing our copy does not touch what it waits for. */
-    event_del(&l->wake);
-    event_debug_unassign(&l->wake);
+    if (event_initialized(&l->wake)) {  /* not after a try that failed */
+        event_del(&l->wake);
+        event_debug_unassign(&l->wake);
+        l->wake.ev_evcallback.evcb_flags = 0;
+    }
     lev_close_pair(l->wake_pair);
     if (lev_add_wake(l) != 0)
         return LEV_ERRNO;

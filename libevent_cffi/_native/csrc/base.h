@@ -19,9 +19,11 @@ enum {                          /* what calls answer when they fail; 0 and more 
     LEV_FD_REUSED = -5,
     LEV_MIXED_ET = -6,
     LEV_RUNNING = -7,
-    LEV_NO_EVENT = -8,
+    LEV_NOTHING_LEFT = -8,
     LEV_NO_FILES = -9,
-    LEV_FD_TOO_LARGE = -10
+    LEV_FD_TOO_LARGE = -10,
+    LEV_ACTIVE = -11,
+    LEV_TOO_MANY = -12
 };
 
 enum {                          /* what a trampoline answers, see callbacks.py */
@@ -31,6 +33,20 @@ enum {                          /* what a trampoline answers, see callbacks.py *
     LEV_RAISED = 3,
     LEV_STALE = 4
 };
+
+#define LEV_ATTEMPTS 64
+
+/*
+ * Have "answer" be what a call of Python's gives, and call again while it is "not delivered": something was raised
+ * before the user's function began, by a signal handler of the user's own or for want of stack.
+ */
+#define LEV_INSIST(l, answer, call) \
+    do { \
+        int lev_left = LEV_ATTEMPTS; \
+        do \
+            (answer) = (call); \
+        while (!lev_delivered((l), (answer)) && --lev_left > 0); \
+    } while (0)
 
 #define LEV_PATIENCE 100        /* passes; see lev_arm_patience() */
 
@@ -81,6 +97,7 @@ struct lev_base {
     int priorities;
     int unlocked;               /* made with EVENT_BASE_FLAG_NOLOCK */
     int64_t current;            /* the token of the event whose callback runs */
+    int64_t coming;             /* of the one that is told when the check watchers have run, or 0 */
     long stale, redelivered;
 
     evutil_socket_t wake_pair[2];

@@ -13,7 +13,7 @@ static int lev_is_forked(struct lev_base *l)
  */
 static int lev_ask_server_name(struct lev_base *l, int64_t context, const char *name, void *ssl)
 {
-    int attempt, answer = LEV_UNDELIVERED;
+    int answer;
     int64_t outer;
 
     if (!l->looping || l->silent || l->closed || lev_is_forked(l) || LEV_NO_PYTHON())
@@ -24,11 +24,7 @@ static int lev_ask_server_name(struct lev_base *l, int64_t context, const char *
         return -1;
     outer = l->current;
     l->current = 0;
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = lev_py_server_name(context, name, ssl, l->slot);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, lev_py_server_name(context, name, ssl, l->slot));
     l->current = outer;
     return answer == LEV_DONE && !l->forked ? 0 : -1;
 }

@@ -154,7 +154,7 @@ static void lev_on_changes(evutil_socket_t fd, short what, void *arg)
 {
     struct lev_base *l = arg;
     int64_t token;
-    int attempt;
+    int answer;
 
     (void)fd;
     (void)what;
@@ -165,9 +165,7 @@ static void lev_on_changes(evutil_socket_t fd, short what, void *arg)
     while (l->changed_buffers != NULL && !l->broken && !l->forked) {
         token = l->changed_buffers->token;
         lev_buffer_unlink(l->changed_buffers);
-        for (attempt = 0; attempt < LEV_ATTEMPTS; attempt++)
-            if (lev_delivered(l, lev_py_change(token, l->slot)))
-                break;
+        LEV_INSIST(l, answer, lev_py_change(token, l->slot));
     }
     if (l->forked)
         return;

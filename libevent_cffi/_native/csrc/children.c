@@ -316,14 +316,10 @@ static int lev_child_call(struct lev_child *c, int (*call)(struct lev_child *c, 
 {
     struct lev_base *l = c->base;
     int64_t outer = l->current;
-    int attempt, answer = LEV_UNDELIVERED;
+    int answer;
 
     l->current = 0;
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = call(c, arg);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, call(c, arg));
     l->current = outer;
     return answer;
 }

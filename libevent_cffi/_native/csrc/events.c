@@ -14,7 +14,6 @@ enum { LEV_FORM_PLAIN = 0, LEV_FORM_EVENT = 1, LEV_FORM_SIGNAL = 2 };
 #define LEV_SPEC_BACKGROUND (1 << 26)
 #define LEV_SPEC_USER (1 << 27)
 
-#define LEV_ATTEMPTS 64
 #define LEV_IS_ACTIVE 0x100     /* beside what an event is pending or active for */
 
 static void lev_on_event(evutil_socket_t fd, short what, void *arg);
@@ -171,7 +170,10 @@ static int64_t lev_event_activate(struct lev_base *l, int64_t token, int fd, uns
     if (result == 0) {
         if (e->signum && (what & EV_SIGNAL))
             lev_signal_count(e, count);
-        event_active(&e->ev, what, 1);
+        if (e->token == l->coming)
+            e->todo |= (short)what;
+        else
+            event_active(&e->ev, what, 1);
         result = e->token;
     }
     lev_leave(l, entered);
@@ -190,7 +192,7 @@ static int lev_event_remove_timer(struct lev_base *l, int64_t token)
         result = event_remove_timer(&e->ev);
     if (e != NULL && !lev_is_in_c(e) && !e->todo) {
         lev_event_free(l, e);
-        result = LEV_NO_EVENT;          /* nothing is left of it */
+        result = LEV_NOTHING_LEFT;
     }
     lev_leave(l, entered);
     return result;
@@ -205,7 +207,7 @@ static int lev_event_set_priority(struct lev_base *l, int64_t token, int priorit
         return entered;
     e = lev_slot(l, token);
     if (e != NULL && event_priority_set(&e->ev, priority) != 0)
-        result = LEV_NO_EVENT;
+        result = LEV_ACTIVE;
     lev_leave(l, entered);
     return result;
 }
@@ -253,8 +255,12 @@ static int lev_event_pending(struct lev_base *l, int64_t token, double *remainin
 /* The struct event of a pending event, for lowlevel.pointer(); NULL when there is none. */
 static struct event *lev_event_pointer(struct lev_base *l, int64_t token)
 {
-    struct lev_event *e = l->eb != NULL ? lev_slot(l, token) : NULL;
+    struct lev_event *e;
 
+    if (lev_gate_lock(l) != 0)
+        return NULL;
+    e = lev_slot(l, token);
+    lev_mutex_unlock(&l->gate);
     return e != NULL ? &e->ev : NULL;
 }
 
@@ -282,7 +288,7 @@ static int lev_common_timeout(struct lev_base *l, double seconds)
         return entered;
     lev_to_timeval(seconds, &tv);
     common = l->common_count < LEV_COMMON_MAX ? event_base_init_common_timeout(l->eb, &tv) : NULL;
-    result = l->common_count < LEV_COMMON_MAX ? LEV_ERRNO : LEV_NO_EVENT;
+    result = l->common_count < LEV_COMMON_MAX ? LEV_ERRNO : LEV_TOO_MANY;
     if (common != NULL) {
         result = l->common_count++;
         l->common[result] = common;
@@ -311,14 +317,10 @@ static int lev_call_python(struct lev_base *l, int form, int64_t token, int what
 static int lev_deliver_once(struct lev_base *l, struct lev_event *e, int what, int is_last)
 {
     int64_t token = e->token, outer = l->current;
-    int form = e->form, slot = l->slot * 2 + is_last, attempt, answer = LEV_UNDELIVERED;
+    int form = e->form, slot = l->slot * 2 + is_last, answer;
 
     l->current = token;
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = lev_call_python(l, form, token, what, slot);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, lev_call_python(l, form, token, what, slot));
     l->current = outer;
     return answer;
 }
@@ -436,16 +438,22 @@ static int lev_complete(struct lev_event *e, int what)
     return ready ? what | ready | (e->ev.ev_events & EV_ET) : what;
 }
 
-/* Run the check watchers, to whom the event is still pending; 0: they deleted it, its memory may be gone. */
-static int lev_check_before(struct lev_base *l, struct lev_event *e, short what)
+/*
+ * Run the check watchers, to whom the event is still pending; what they activate it for is told with *what.  0:
+ * they deleted it, its memory may be gone.
+ */
+static int lev_check_before(struct lev_base *l, struct lev_event *e, short *what)
 {
     int64_t token = e->token;
     short todo = e->todo;
 
-    e->todo |= what;
+    e->todo |= *what;
+    l->coming = token;
     lev_run_check(l);
+    l->coming = 0;
     if (l->forked || lev_slot(l, token) == NULL)
         return 0;
+    *what |= e->todo;
     e->todo = todo;
     return 1;
 }
@@ -459,7 +467,7 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     if (!l->looping || l->silent || LEV_NO_PYTHON())
         return;
-    if (l->check_due && !lev_check_before(l, e, what))
+    if (l->check_due && !lev_check_before(l, e, &what))
         return;
     what = (short)lev_complete(e, what);
     if (l->broken || (l->got & LEV_STOP_BREAK))

@@ -80,9 +80,12 @@ static void lev_apply_stop(struct lev_base *l)
         event_active(&l->exit_now, EV_TIMEOUT, 1);
         lev_arm_patience(l);
     }
-    if ((stop & LEV_STOP_LATER) && l->exit_at > 0) {
+    if (stop & LEV_STOP_LATER) {
         struct timeval tv;
-        double left = l->exit_at - lev_clock();
+        double left;
+        lev_mutex_lock(&l->gate);       /* loop_exit() of another thread may be setting it */
+        left = l->exit_at - lev_clock();
+        lev_mutex_unlock(&l->gate);
         lev_to_timeval(left > 0 ? left : 0, &tv);
         if (event_add(&l->exit_later, &tv) != 0)        /* no memory: better early than never */
             event_active(&l->exit_later, EV_TIMEOUT, 1);
@@ -140,13 +143,9 @@ static int lev_empty_pair(struct lev_base *l)
 
 static void lev_call_wake(struct lev_base *l)
 {
-    int attempt, answer = LEV_UNDELIVERED;
+    int answer;
 
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = lev_py_wake(l->python_signals, l->slot);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, lev_py_wake(l->python_signals, l->slot));
 }
 
 static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
@@ -177,7 +176,7 @@ static void lev_on_wake(evutil_socket_t fd, short what, void *arg)
 static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
 {
     struct lev_base *l = arg;
-    int attempt, answer = LEV_UNDELIVERED;
+    int answer;
 
     (void)fd;
     (void)what;
@@ -190,11 +189,7 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
         return;
     }
     l->current = LEV_SOON;
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = lev_py_soon(l->slot);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, lev_py_soon(l->slot));
     l->current = 0;
     if (answer != LEV_DONE && !l->forked)
         lev_arm_soon(l);

@@ -69,8 +69,13 @@ static int lev_open_pair(evutil_socket_t pair[2])
         return -1;
 #else
     int fds[2];
+#if defined(__linux__) || defined(__FreeBSD__)  /* at once, or a process that is started meanwhile has them too */
+    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0)
+        return -1;
+#else
     if (pipe(fds) != 0)
         return -1;
+#endif
     pair[0] = fds[0];
     pair[1] = fds[1];
 #endif

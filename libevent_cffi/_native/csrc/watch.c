@@ -10,15 +10,11 @@ enum { LEV_WATCH_PREPARE = 1, LEV_WATCH_CHECK = 2 };
 
 static void lev_call_watchers(struct lev_base *l, int is_prepare, double timeout)
 {
-    int attempt, answer = LEV_UNDELIVERED;
+    int answer;
 
     if (l->silent || l->broken || LEV_NO_PYTHON())
         return;
-    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
-        answer = is_prepare ? lev_py_prepare(timeout, l->slot) : lev_py_check(l->slot);
-        if (lev_delivered(l, answer))
-            break;
-    }
+    LEV_INSIST(l, answer, is_prepare ? lev_py_prepare(timeout, l->slot) : lev_py_check(l->slot));
 }
 
 static void lev_run_prepare(struct lev_base *l, double timeout)
