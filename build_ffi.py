@@ -46,7 +46,7 @@ _HEADERS = (
 # Our own C of the first module.
 _OWN = [
     *("build", "native", "native_loop", "native_ctrl_c", "native_children"),
-    "native_buffer",
+    *("native_buffer", "native_bufferevent"),
     "native_http_headers",
     "native_bridge",
 ]

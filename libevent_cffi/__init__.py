@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import _native  # sets libevent up, or says why not
 from ._version import VERSION as __version__
 from .buffer import Buffer
+from .bufferevent import BufferEvent
 from .errors import ClosedError, LibeventError, LoopBusyError, WrongThreadError
 from .event import Event, EventBase, Operation, Signal, Timer
 from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag, LoopFlag
@@ -30,6 +31,7 @@ __all__ = [
     "READ",
     "WRITE",
     "Buffer",
+    "BufferEvent",
     "BufferEventFlag",
     "ClosedError",
     "Event",

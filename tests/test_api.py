@@ -32,8 +32,8 @@ MODULES = [
 ]
 
 TOP = """
-CLOSED ET PERSIST READ WRITE Buffer BufferEventFlag ClosedError Event EventBase EventFlag LibeventError
-Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ http rpc
+CLOSED ET PERSIST READ WRITE Buffer BufferEvent BufferEventFlag ClosedError Event EventBase EventFlag
+LibeventError Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ http rpc
 tag thread tls util watch
 """
 

@@ -37,7 +37,7 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import Any, Optional, TypeVar
 
-from ..flags import EVENT_FLAGS
+from ..flags import BUFFER_EVENT_FLAGS, EVENT_FLAGS
 from ._libevent import ffi, lib
 
 __all__ = ["DELIVERING", "SOON", "Call", "delivers", "give_slot_back", "take_held", "take_slot", "trampoline"]
@@ -49,6 +49,8 @@ DONE: int = lib.LEV_DONE
 GONE: int = lib.LEV_GONE
 RAISED: int = lib.LEV_RAISED
 STALE: int = lib.LEV_STALE
+
+ON_READ: int = lib.LEV_BEV_ON_READ
 
 #: The token of a timer that waits in the queue of call_soon().
 SOON: int = lib.LEV_SOON
@@ -422,6 +424,52 @@ def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
     return RAISED
 
 
+@trampoline
+def lev_py_bev_data(token: int, which: int, slot: int) -> int:
+    """The data of a bufferevent: on_read(bev) or on_write(bev)."""
+    loop = loops[slot]
+    try:
+        bev = loop._children[token]
+    except KeyError:
+        bev = loop._known.get(token)
+        if bev is None:
+            return STALE
+    callback = bev._on_read if which == ON_READ else bev._on_write
+    if callback is None:
+        return DONE
+    try:
+        callback(bev)
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti in _calls_in_bev_data  # type: ignore[union-attr]
+        loop._failed = (error, bev, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    return DONE
+
+
+@trampoline
+def lev_py_bev_event(token: int, what: int, number: int, slot: int) -> int:
+    """What happened to a bufferevent: on_event(bev, what, error)."""
+    loop = loops[slot]
+    try:
+        bev = loop._children[token]
+    except KeyError:
+        bev = loop._known.get(token)
+        if bev is None:
+            return STALE
+    error = bev._failure(what, number)
+    flags = BUFFER_EVENT_FLAGS[what]
+    callback = bev._on_event
+    if callback is None:
+        return DONE
+    try:
+        callback(bev, flags, error)
+    except BaseException as raised:
+        delivered = raised.__traceback__.tb_lasti in _calls_in_bev_event  # type: ignore[union-attr]
+        loop._failed = (raised, bev, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    return DONE
+
+
 def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
     return _offsets(function.__code__, and_after=True)
 
@@ -436,3 +484,5 @@ _calls_in_soon = _calls_in(lev_py_soon)
 _calls_in_accept = _calls_in(lev_py_accept)
 _calls_in_listener_error = _calls_in(lev_py_listener_error)
 _calls_in_server_name = _calls_in(lev_py_server_name)
+_calls_in_bev_data = _calls_in(lev_py_bev_data)
+_calls_in_bev_event = _calls_in(lev_py_bev_event)

@@ -12,6 +12,7 @@ import os
 from _thread import get_ident
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from weakref import WeakValueDictionary
 
 from ..errors import ClosedError, LoopBusyError, WrongThreadError
 from ..flags import Feature
@@ -81,6 +82,7 @@ class Loop(Resource):
         "_failed",
         "_features",
         "_handler",
+        "_known",
         "_l",
         "_method",
         "_operations",
@@ -105,6 +107,8 @@ class Loop(Resource):
         self._armed: dict[int, Any] = {}
         #: Children that are armed, by token: see children.py.
         self._children: dict[int, Any] = {}
+        #: Bufferevents by token, armed or not: while its user has it an idle one has callbacks too.
+        self._known: WeakValueDictionary[int, Any] = WeakValueDictionary()
         #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
         self._queue: deque[Any] = deque()
         self._soon = False

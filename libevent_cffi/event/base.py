@@ -301,6 +301,7 @@ class EventBase(ShortForms, Inspection):
                     last.append(item)
         self._armed.clear()
         self._children.clear()
+        self._known.clear()
         self._watched.clear()
         self._preparing = self._checking = ()
         failures = []

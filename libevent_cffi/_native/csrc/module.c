@@ -8,6 +8,7 @@
 #include "buffer.h"
 #include "children.h"
 #include "bridge.h"
+#include "bufferevent.h"
 #include "slots.c"
 #include "fds.c"
 #include "signals.c"
@@ -25,3 +26,5 @@
 #include "buffer.c"
 #include "content.c"
 #include "files.c"
+#include "bufferevent.c"
+#include "bevcalls.c"

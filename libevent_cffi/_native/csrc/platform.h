@@ -123,3 +123,9 @@ static void lev_to_timeval(double seconds, struct timeval *tv)
     tv->tv_sec = (lev_seconds_t)(microseconds / 1000000);
     tv->tv_usec = (lev_microseconds_t)(microseconds % 1000000);
 }
+
+#ifdef _WIN32
+#define LEV_SHUT_WR SD_SEND
+#else
+#define LEV_SHUT_WR SHUT_WR
+#endif

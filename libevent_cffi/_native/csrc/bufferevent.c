@@ -1,0 +1,439 @@
+/* Bufferevents as children of a base: what libevent tells of them, how they end, and when they are idle. */
+
+static const struct lev_kind lev_bev_kind;
+
+static struct lev_bev *lev_bev_bottom(struct lev_bev *s)
+{
+    while (s->below != NULL)
+        s = s->below;
+    return s;
+}
+
+static struct lev_bev *lev_bev_top(struct lev_bev *s)
+{
+    while (s->above != NULL)
+        s = s->above;
+    return s;
+}
+
+/* Is everything written that its user wrote? */
+static int lev_bev_is_drained(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below)
+        if (evbuffer_get_length(bufferevent_get_output(s->bev)) > 0)
+            return 0;
+    return 1;
+}
+
+/* -- callbacks, and whether any can come ------------------------------------------------------------------- */
+
+/* Can something of it still happen by itself? */
+static int lev_bev_is_armed(struct lev_child *c)
+{
+    struct lev_bev *s = (struct lev_bev *)c, *bottom = lev_bev_bottom(s);
+
+    if (s->outstanding || s->connecting || s->finishing || s->ending_output || c->todo)
+        return 1;
+    if (bottom->kind == LEV_BEV_PAIR) {
+        /* What comes of the other end's doings is told by LEV_BEV_SETTLE. */
+        return event_pending(&bottom->bev->ev_read, EV_TIMEOUT, NULL)
+            || event_pending(&bottom->bev->ev_write, EV_TIMEOUT, NULL);
+    }
+    if (!bottom->is_open)
+        return 0;
+    return (s->enabled & EV_READ) || ((s->enabled & EV_WRITE) && !lev_bev_is_drained(s));
+}
+
+static void lev_bev_on_read(struct bufferevent *bev, void *arg);
+static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg);
+
+/* Have libevent call back for what somebody has to hear, and for no more. */
+static void lev_bev_apply(struct lev_bev *s)
+{
+    /* Where reading does not keep it in Python's table, we have to see when its output is written. */
+    int write = (s->wants & LEV_BEV_ON_WRITE) || s->finishing || s->ending_output || !(s->enabled & EV_READ);
+
+    if (s->above != NULL)
+        return;
+    bufferevent_setcb(s->bev, s->wants & LEV_BEV_ON_READ ? lev_bev_on_read : NULL,
+        write ? lev_bev_on_write : NULL, lev_bev_on_event, s);
+}
+
+/* Come back when what libevent has to tell now has been told. */
+static void lev_bev_settle(struct lev_bev *s)
+{
+    if (s->outstanding)
+        return;
+    s->outstanding = 1;
+    errno = 0;
+    bufferevent_trigger_event(s->bev, LEV_BEV_SETTLE, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* A call of Python's may have moved data between the ends of a pair: both hear of it later. */
+static void lev_bev_stir(struct lev_bev *s)
+{
+    struct lev_bev *bottom = lev_bev_bottom(s);
+
+    if (bottom->kind != LEV_BEV_PAIR)
+        return;
+    lev_bev_settle(lev_bev_top(bottom));
+    if (bottom->partner != NULL)
+        lev_bev_settle(lev_bev_top(bottom->partner));
+}
+
+/* -- ending ------------------------------------------------------------------------------------------------ */
+
+/* Its buffers are closed to Python from here on. */
+static void lev_bev_detach_buffers(struct lev_bev *s)
+{
+    lev_buffer_detach(&s->input);
+    lev_buffer_detach(&s->output);
+}
+
+/* Nothing of it reaches Python from here on; the base ends it soon. */
+static void lev_bev_close_now(struct lev_bev *s)
+{
+    struct lev_child *c = &s->child;
+    int attempt;
+
+    for (attempt = 0; c->held && attempt < LEV_ATTEMPTS; attempt++)
+        if (lev_py_let_go(c->token, c->base->slot) == LEV_DONE)
+            c->held = 0;
+    lev_bev_detach_buffers(s);
+    c->closed = 0;                      /* it was closed to Python by close(flush=True) */
+    lev_child_close(c);
+}
+
+static void lev_on_stack_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct lev_bev *s = arg;
+
+    if (info->n_deleted > 0 && evbuffer_get_length(output) == 0)
+        bufferevent_trigger(s->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* Hear when the output at the bottom is written: its callbacks are the filter's that stands on it. */
+static int lev_bev_watch_output(struct lev_bev *s)
+{
+    if (s->below == NULL || s->watched != NULL)
+        return 0;
+    s->watched = bufferevent_get_output(lev_bev_bottom(s)->bev);
+    if (evbuffer_add_cb(s->watched, lev_on_stack_output, s) == NULL) {
+        s->watched = NULL;
+        return LEV_ERRNO;
+    }
+    return 0;
+}
+
+static void lev_bev_tell_partner_of_eof(struct lev_bev *partner)
+{
+    lev_bev_settle(lev_bev_top(partner));
+    if (!(partner->ended & EV_READ))
+        bufferevent_trigger_event(partner->bev, BEV_EVENT_READING | BEV_EVENT_EOF, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void lev_bev_end_output(struct lev_bev *s)
+{
+    struct lev_bev *bottom = lev_bev_bottom(s);
+
+    s->ending_output = 0;
+    s->ended |= EV_WRITE;
+    if (bottom->kind != LEV_BEV_PAIR)
+        shutdown(bufferevent_getfd(bottom->bev), LEV_SHUT_WR);
+    else if (bottom->partner != NULL)
+        lev_bev_tell_partner_of_eof(bottom->partner);
+}
+
+/*
+ * Go on with a write_eof() or a close(flush=True), in the loop.  What the filters have not let go of when they
+ * have been told that this is the end they never will.
+ */
+static void lev_bev_go_on(struct lev_bev *s)
+{
+    if (!s->finishing && !s->ending_output)
+        return;
+    if (s->below != NULL && !s->flushed) {
+        s->flushed = 1;
+        bufferevent_flush(s->bev, EV_WRITE, BEV_FINISHED);
+    }
+    if (!lev_bev_is_drained(lev_bev_bottom(s)))
+        return;
+    if (s->ending_output)
+        lev_bev_end_output(s);
+    if (s->finishing || s->ended == (EV_READ | EV_WRITE))
+        lev_bev_close_now(s);
+}
+
+/* Close it when its output is written. */
+static void lev_bev_finish(struct lev_bev *s)
+{
+    s->finishing = 1;
+    s->enabled &= ~EV_READ;
+    bufferevent_disable(s->bev, EV_READ);
+    if (!(s->enabled & EV_WRITE)) {
+        s->enabled |= EV_WRITE;
+        bufferevent_enable(s->bev, EV_WRITE);
+    }
+    lev_bev_apply(s);
+    lev_bev_watch_output(s);
+    bufferevent_trigger(s->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void lev_bev_free(struct lev_bev *s)
+{
+    evutil_socket_t fd = s->kind == LEV_BEV_SOCKET ? bufferevent_getfd(s->bev) : -1;
+
+    if (s->watched != NULL)
+        evbuffer_remove_cb(s->watched, lev_on_stack_output, s);
+    s->watched = NULL;
+    lev_free(s->targets);
+    s->targets = NULL;
+    lev_bev_detach_buffers(s);
+    if (s->is_borrowed)
+        bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
+    else {
+        if (fd >= 0) {
+            /* libevent closes it in a later pass, and there may be none (bufferevent.c:bufferevent_finalize_cb_) */
+            bufferevent_setfd(s->bev, -1);
+            evutil_closesocket(fd);
+        }
+        bufferevent_free(s->bev);
+    }
+    s->bev = NULL;
+}
+
+/* The other end of a pair is told what a socket would be told. */
+static void lev_bev_leave_partner(struct lev_bev *s)
+{
+    struct lev_bev *partner = s->partner;
+
+    if (partner == NULL)
+        return;
+    s->partner = partner->partner = NULL;
+    lev_bev_tell_partner_of_eof(partner);
+}
+
+static void lev_bev_end(struct lev_child *c)
+{
+    struct lev_bev *s = (struct lev_bev *)c, *above = s->above, *below = s->below;
+
+    if (above != NULL) {
+        s->above = above->below = NULL;
+        lev_child_end(&above->child);
+    }
+    if (below != NULL)
+        s->below = below->above = NULL;
+    lev_bev_leave_partner(s);
+    lev_bev_free(s);
+    if (below != NULL)
+        lev_child_end(&below->child);
+}
+
+/* -- telling Python ---------------------------------------------------------------------------------------- */
+
+struct lev_bev_news {
+    int which;
+    int what, error;
+};
+
+static int lev_call_bev(struct lev_child *c, void *arg)
+{
+    struct lev_bev_news *news = arg;
+
+    if (news->which == LEV_BEV_ON_EVENT)
+        return lev_py_bev_event(c->token, news->what, news->error, c->base->slot);
+    return lev_py_bev_data(c->token, news->which, c->base->slot);
+}
+
+/* Keep it for the next loop. */
+static void lev_bev_miss(struct lev_bev *s, int which, int what, int error)
+{
+    s->missed |= which;
+    s->missed_what |= (short)what;
+    if (what & BEV_EVENT_ERROR)
+        s->missed_error = error;
+    lev_child_remember(&s->child);
+}
+
+static void lev_bev_tell(struct lev_bev *s, int which, int what, int error)
+{
+    struct lev_bev_news news = {which, what, error};
+
+    if (!(s->wants & which))
+        return;
+    if (lev_child_has_to_wait(&s->child) || lev_child_call(&s->child, lev_call_bev, &news) == LEV_UNDELIVERED)
+        lev_bev_miss(s, which, what, error);
+}
+
+/* Can Python be told now?  Else it is remembered, unless nobody wants to hear of it any more. */
+static int lev_bev_may_tell(struct lev_bev *s, int which, int what, int error)
+{
+    struct lev_base *l = s->child.base;
+
+    if (!s->child.closed && !l->looping && !l->silent) {
+        lev_bev_miss(s, which, what, error);
+        return 0;
+    }
+    return lev_child_may_call(&s->child);
+}
+
+static void lev_bev_after(struct lev_bev *s)
+{
+    if (!s->child.base->forked && !s->child.closed)
+        lev_bev_apply(s);
+    lev_child_after_callback(&s->child);
+}
+
+static void lev_bev_on_read(struct bufferevent *bev, void *arg)
+{
+    struct lev_bev *s = arg;
+
+    (void)bev;
+    if (!lev_bev_may_tell(s, LEV_BEV_ON_READ, 0, 0))
+        return;
+    lev_bev_tell(s, LEV_BEV_ON_READ, 0, 0);
+    lev_child_after_callback(&s->child);
+}
+
+static void lev_bev_on_write(struct bufferevent *bev, void *arg)
+{
+    struct lev_bev *s = arg;
+
+    (void)bev;
+    if (s->finishing && !s->child.base->silent) {
+        lev_bev_go_on(s);
+        lev_after_callback(s->child.base);
+        return;
+    }
+    if (!lev_bev_may_tell(s, LEV_BEV_ON_WRITE, 0, 0))
+        return;
+    lev_bev_tell(s, LEV_BEV_ON_WRITE, 0, 0);
+    if (!s->child.closed && !s->child.base->forked)
+        lev_bev_go_on(s);
+    lev_bev_after(s);
+}
+
+/* What an event means for it, before its user hears of it. */
+static void lev_bev_note(struct lev_bev *s, short what)
+{
+    short over = 0;
+
+    if ((what & BEV_EVENT_CONNECTED) || !lev_bev_bottom(s)->is_open)
+        return;                         /* after an attempt to connect another one may follow */
+    if (what & BEV_EVENT_ERROR)
+        over = EV_READ | EV_WRITE;      /* one failure is enough: what is left would only fail again */
+    else if (what & BEV_EVENT_READING)
+        over = EV_READ;
+    else if (what & BEV_EVENT_WRITING)
+        over = EV_WRITE;
+    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        s->ended |= over & EV_READ;
+    s->enabled &= (short)~over;
+    bufferevent_disable(s->bev, over);
+}
+
+/* A failure, a time out or an end that nobody wants to hear of ends it. */
+static void lev_bev_end_alone(struct lev_bev *s, short what)
+{
+    if (what & BEV_EVENT_CONNECTED)
+        return;
+    if ((what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR) && !lev_bev_is_drained(s))
+        lev_bev_finish(s);              /* it may have ended its sending only */
+    else
+        lev_bev_close_now(s);
+}
+
+static void lev_bev_tell_event(struct lev_bev *s, short what, int error)
+{
+    int was_ended;
+
+    lev_bev_note(s, what);
+    was_ended = s->ended == (EV_READ | EV_WRITE) && (what & BEV_EVENT_EOF);
+    if (s->wants & LEV_BEV_ON_EVENT)
+        lev_bev_tell(s, LEV_BEV_ON_EVENT, what, error);
+    else
+        lev_bev_end_alone(s, what);
+    if (was_ended && !s->child.closed && !s->child.base->forked && !(s->missed & LEV_BEV_ON_EVENT))
+        lev_bev_close_now(s);
+}
+
+static int lev_bev_next_target(struct lev_bev *s);
+
+static int lev_bev_error(struct lev_bev *s, int error)
+{
+    int found = 0;
+    ev_socklen_t size = sizeof(found);
+    evutil_socket_t fd = bufferevent_getfd(s->bev);
+
+    if (error != 0 && error != EAGAIN && error != EINPROGRESS)
+        return error;
+    if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, (void *)&found, &size) == 0 && found != 0)
+        return found;
+    return s->connecting ? ECONNREFUSED : error == EINPROGRESS || error == EAGAIN ? ECONNRESET : 0;
+}
+
+/* An attempt to connect has ended.  1: another one has begun. */
+static int lev_bev_attempt_ended(struct lev_bev *s, short what)
+{
+    if (what & BEV_EVENT_CONNECTED) {
+        s->connecting = 0;
+        s->is_open = 1;
+        lev_free(s->targets);
+        s->targets = NULL;
+        s->target_count = s->next_target = 0;
+        if (s->enabled & EV_READ)
+            bufferevent_enable(s->bev, EV_READ);
+        return 0;
+    }
+    return lev_bev_next_target(s);
+}
+
+static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct lev_bev *s = arg;
+    int error = EVUTIL_SOCKET_ERROR();          /* first: nothing keeps it */
+
+    (void)bev;
+    if (what & BEV_EVENT_ERROR)
+        error = lev_bev_error(s, error);
+    if (what & LEV_BEV_SETTLE) {
+        s->outstanding = 0;
+        what &= ~LEV_BEV_SETTLE;
+    }
+    if (s->child.base->silent || (s->child.closed && !s->finishing))
+        return;
+    if (s->connecting && what != 0 && lev_bev_attempt_ended(s, what))
+        return;
+    if (s->finishing) {
+        if (what & ~BEV_EVENT_CONNECTED)
+            lev_bev_close_now(s);
+        lev_after_callback(s->child.base);
+        return;
+    }
+    if (!lev_bev_may_tell(s, LEV_BEV_ON_EVENT, what, error))
+        return;
+    if (what != 0)
+        lev_bev_tell_event(s, what, error);
+    lev_bev_after(s);
+}
+
+static void lev_bev_deliver_again(struct lev_child *c)
+{
+    struct lev_bev *s = (struct lev_bev *)c;
+    int missed = s->missed, error = s->missed_error;
+    short what = s->missed_what;
+
+    s->missed = s->missed_what = s->missed_error = 0;
+    if (what & BEV_EVENT_CONNECTED)
+        lev_bev_tell(s, LEV_BEV_ON_EVENT, BEV_EVENT_CONNECTED, 0);
+    if ((missed & LEV_BEV_ON_READ) && !c->closed)
+        lev_bev_tell(s, LEV_BEV_ON_READ, 0, 0);
+    if ((missed & LEV_BEV_ON_WRITE) && !c->closed)
+        lev_bev_tell(s, LEV_BEV_ON_WRITE, 0, 0);
+    what &= ~BEV_EVENT_CONNECTED;
+    if (what != 0 && !c->closed && !c->base->forked)
+        lev_bev_tell_event(s, what, error);
+    lev_bev_after(s);
+}
+
+static const struct lev_kind lev_bev_kind = {lev_bev_end, lev_bev_is_armed, lev_bev_deliver_again, 0};
