@@ -126,7 +126,6 @@ static int lev_empty_pair(struct lev_base *l)
     int signals = 0;
     long i, count;
 
-    (void)LEV_SWAP(&l->awake, 0);       /* first: who comes now writes again, and who came before is seen */
     while ((count = lev_read_fd(l->wake_pair[0], bytes, sizeof(bytes))) > 0) {
         for (i = 0; i < count; i++) {
             if (bytes[i] == 0)
@@ -138,6 +137,11 @@ static int lev_empty_pair(struct lev_base *l)
         if (count < (long)sizeof(bytes))
             break;
     }
+    /*
+     * Last: who comes now writes again, and what those wanted who came before is seen by whoever called this.  Before
+     * the bytes are read, it would let in one whose byte is taken along, and nobody would write any more.
+     */
+    (void)LEV_SWAP(&l->awake, 0);
     return signals;
 }
 
