@@ -79,8 +79,8 @@ class Handle(Resource):
     _callbacks: tuple[ChangeCallback, ...]
     #: Where its changes are told, when not at once.
     _deferred: Optional[EventBase]
-    #: The thread that tells of changes now.
-    _telling: int
+    #: The threads that tell of changes now.
+    _telling: set[int]
 
     def _start(self, pointer: Any, kind: int, base: Optional[Loop] = None, owner: object = None) -> None:
         """Stand for the evbuffer *pointer*, or for a new one where that is NULL."""
@@ -102,7 +102,7 @@ class Handle(Resource):
         self._owner = owner
         self._callbacks = ()
         self._deferred = None
-        self._telling = 0
+        self._telling = set()
         self._token = next(_tokens)
 
     @classmethod
@@ -282,18 +282,18 @@ class Handle(Resource):
         Raises what the first one raised that did; others are logged.
         """
         me = get_ident()
-        if self._telling == me:
+        if me in self._telling:
             return
         failures: list[BaseException] = []
-        self._telling, outer = me, self._telling
         try:
+            self._telling.add(me)
             while self._callbacks and not self.closed:
                 info = ffi.new("struct evbuffer_cb_info *")
                 if not self._again(lib.lev_buffer_changes(self._b, info), lib.lev_buffer_changes, info):
                     break
                 self._tell_all(BufferChange(info.orig_size, info.n_added, info.n_deleted), failures)
         finally:
-            self._telling = outer
+            self._telling.discard(me)
         for error in failures[1:]:
             _log.error("another change callback failed: %r", self, exc_info=error)
         if failures:

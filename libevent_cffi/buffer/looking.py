@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from .._native import convert, features
@@ -26,18 +28,6 @@ _INT_MAX = 2**31 - 1
 
 
 _new_view = ffi.new_allocator(lib.lev_view_alloc, lib.lev_view_drop, should_clear_after_alloc=False)
-
-
-class _Keeper:
-    """Keeps a snapshot for as long as a view shows some of it: the view's pointer has this as destructor."""
-
-    __slots__ = ("_snapshot",)
-
-    def __init__(self, snapshot: Any) -> None:
-        self._snapshot = snapshot
-
-    def __call__(self, _pointer: Any) -> None:
-        """Nothing is left to do: this one goes with the pointer, and the snapshot with the last of them."""
 
 
 class Looking(Handle):
@@ -260,7 +250,9 @@ class Looking(Handle):
 
 def _views(snapshot: Any, size: int) -> Iterator[memoryview]:
     """Generate views of the chunks in *snapshot*, of *size* bytes in all."""
-    keeper = _Keeper(snapshot)
+    # Each view's pointer has this as its destructor, which has nothing to do but to refer to the snapshot; it
+    # is no function of ours, in which a signal handler could raise.
+    keeper = functools.partial(operator.is_, snapshot)
     data, length = ffi.new("char **"), ffi.new("size_t *")
     for index in itertools.count():
         if size <= 0 or not lib.lev_view_chunk(snapshot, index, data, length):

@@ -271,10 +271,12 @@ static int lev_buffer_close(struct lev_buffer *b)
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     lev_buffer_detach(b);
     if (b->is_own)
         evbuffer_free(eb);
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return 0;
 }
 
@@ -510,9 +512,11 @@ static int lev_buffer_add_ref(struct lev_buffer *b, const void *data, size_t siz
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     result = lev_end_is_frozen(b) ? LEV_FROZEN : lev_add_ref(b, data, size, token);
     *taken = result == 0;
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return result;
 }
 
@@ -674,6 +678,7 @@ static int64_t lev_buffer_move(struct lev_buffer *to, struct lev_buffer *from, i
     result = lev_buffer_enter_two(to, from, entered);
     if (result < 0)
         return result;
+    lev_will_ask = 1;
     length = (int64_t)evbuffer_get_length(from->eb);
     if (size < 0 || size > length)
         size = length;
@@ -687,6 +692,7 @@ static int64_t lev_buffer_move(struct lev_buffer *to, struct lev_buffer *from, i
             result = lev_move_some(to, from, (size_t)size);
     }
     lev_buffer_leave_two(to, from, entered);
+    lev_will_ask = 0;
     return result < 0 ? result : size;
 }
 
@@ -698,8 +704,10 @@ static int lev_buffer_drain(struct lev_buffer *b, size_t size)
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     result = evbuffer_drain(b->eb, size) == 0 ? 0 : LEV_FROZEN;
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return result;
 }
 
@@ -766,10 +774,12 @@ static int64_t lev_buffer_remove(struct lev_buffer *b, void *target, size_t room
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     result = lev_copy_most(b, 0, target, room, size);
     if (result > 0 && evbuffer_drain(b->eb, (size_t)result) != 0)
         result = LEV_FROZEN;
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return result;
 }
 
@@ -782,6 +792,7 @@ static int64_t lev_buffer_readline(struct lev_buffer *b, void *target, size_t ro
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     if (b->holds_file)
         result = LEV_HOLDS_FILE;
     else {
@@ -792,6 +803,7 @@ static int64_t lev_buffer_readline(struct lev_buffer *b, void *target, size_t ro
     if (result > 0 && evbuffer_drain(b->eb, (size_t)result) != 0)
         result = LEV_FROZEN;
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return result;
 }
 
@@ -848,7 +860,9 @@ static int64_t lev_buffer_write(struct lev_buffer *b, int fd, int64_t size)
 
     if (entered < 0)
         return entered;
+    lev_will_ask = 1;
     result = lev_write_out(b, fd, size);
     lev_buffer_leave(b, entered);
+    lev_will_ask = 0;
     return result;
 }

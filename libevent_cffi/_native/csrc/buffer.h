@@ -66,8 +66,11 @@ struct lev_buffer {
 struct lev_ref {
     struct lev_ref *next;
     int64_t token;
-    long thread;                /* LEV_ME of the one that let go */
+    long thread;                /* LEV_ME of the one whose call let go; 0: nobody's */
 };
+
+/* Is this thread in a call whose caller will ask for what it has let go of? */
+static LEV_THREAD_LOCAL int lev_will_ask;
 
 /* How many of them were given back, and not taken by Python. */
 static long lev_released_count = 0;

@@ -94,15 +94,20 @@ static int lev_file_use(struct lev_file *file)
 
 static void lev_file_close(struct lev_file *file)
 {
+    lev_will_ask = 1;
     if (LEV_SWAP(&file->closed, 1) == 0)
         lev_file_leave(file);
+    lev_will_ask = 0;
 }
 
 /* Python's object is gone. */
 static void lev_file_drop(void *memory)
 {
-    lev_file_close(memory);
-    lev_file_unref(memory);
+    struct lev_file *file = memory;
+
+    if (LEV_SWAP(&file->closed, 1) == 0)
+        lev_file_leave(file);
+    lev_file_unref(file);
 }
 
 static void lev_on_file_gone(const void *data, size_t size, void *arg)

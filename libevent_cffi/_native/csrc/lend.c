@@ -37,7 +37,7 @@ static void lev_release_push(struct lev_ref *ref)
 
 static void lev_ref_release(struct lev_ref *ref)
 {
-    ref->thread = LEV_ME;
+    ref->thread = lev_will_ask ? LEV_ME : 0;
     lev_release_push(ref);
     if (LEV_ADD(&lev_released_count, 1) == 1)
         lev_released_wake();
@@ -53,8 +53,8 @@ static struct lev_ref *lev_ref_new(int64_t token)
 }
 
 /*
- * The tokens of at most "most" objects that C has let go of on this thread, or with "all" on any; how many.  What
- * another thread's call let go of is left for the end of that call.
+ * The tokens of at most "most" objects that C has let go of; how many.  What another thread's call let go of is left
+ * for the end of that call, unless "all" are asked for.
  */
 static int lev_released_take(int64_t *tokens, int most, int all)
 {
@@ -72,7 +72,7 @@ static int lev_released_take(int64_t *tokens, int most, int all)
     }
     for (ref = in_order; ref != NULL; ref = next) {
         next = ref->next;
-        if (count == most || (!all && ref->thread != LEV_ME)) {
+        if (count == most || (!all && ref->thread != 0 && ref->thread != LEV_ME)) {
             lev_release_push(ref);
             continue;
         }
