@@ -255,7 +255,7 @@ def test_a_buffer_with_callbacks_is_garbage_like_any_other() -> None:
     del buffer
     gc.collect()
     gc.collect()
-    assert util.memory_counters().blocks == before
+    assert util.memory_counters().blocks <= before
 
 
 # -- buffers of something else ------------------------------------------------------------------------------
