@@ -47,6 +47,7 @@ _HEADERS = (
 _OWN = [
     *("build", "native", "native_loop", "native_ctrl_c", "native_children"),
     *("native_buffer", "native_bufferevent"),
+    "native_dns",
     "native_http_headers",
     "native_bridge",
 ]

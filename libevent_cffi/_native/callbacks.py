@@ -345,6 +345,17 @@ def lev_py_let_go(token: int, slot: int) -> int:
 
 
 @trampoline
+def lev_py_dns_finished(token: int, slot: int) -> int:
+    """Queries of a resolver have finished: no user's function is called, their completions are queued."""
+    try:
+        resolver = loops[slot]._children[token]
+    except KeyError:
+        return STALE
+    resolver._take_finished()
+    return DONE
+
+
+@trampoline
 def lev_py_accept(token: int, fd: int, address: Any, length: int, slot: int) -> int:
     """A connection: callback(listener, sock, address, *args)."""
     loop = loops[slot]

@@ -90,6 +90,7 @@ class Loop(Resource):
         "_preparing",
         "_priorities",
         "_queue",
+        "_resolver",
         "_running",
         "_signal_method",
         "_soon",
@@ -138,6 +139,8 @@ class Loop(Resource):
         #: What finishes later.
         self._operations: set[Any] = set()
         self._handler = None
+        #: What dns.Resolver.default() made.
+        self._resolver: Any = None
 
     @property
     def closed(self) -> bool:

@@ -302,6 +302,7 @@ class EventBase(ShortForms, Inspection):
         self._armed.clear()
         self._children.clear()
         self._known.clear()
+        self._resolver = None
         self._watched.clear()
         self._preparing = self._checking = ()
         failures = []

@@ -8,6 +8,7 @@ static void lev_on_limit(evutil_socket_t fd, short what, void *arg);
 static void lev_on_patience(evutil_socket_t fd, short what, void *arg);
 static void lev_on_tick(evutil_socket_t fd, short what, void *arg);
 static void lev_on_reap(evutil_socket_t fd, short what, void *arg);
+static void lev_on_late(evutil_socket_t fd, short what, void *arg);
 static void lev_on_changes(evutil_socket_t fd, short what, void *arg);
 static void lev_event_free(struct lev_base *l, struct lev_event *e);
 
@@ -188,6 +189,7 @@ static int lev_add_own_events(struct lev_base *l)
     event_priority_set(&l->tick, last);
     lev_assign_internal(l, &l->patience, -1, 0, lev_on_patience, 0);
     lev_assign_internal(l, &l->reap, -1, 0, lev_on_reap, 0);
+    lev_assign_internal(l, &l->late, -1, 0, lev_on_late, last);
     lev_assign_internal(l, &l->changes, -1, 0, lev_on_changes, 0);
     return lev_add_wake(l);
 }
@@ -195,7 +197,7 @@ static int lev_add_own_events(struct lev_base *l)
 static void lev_drop_own_events(struct lev_base *l)
 {
     struct event *all[] = {
-        &l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience, &l->reap,
+        &l->wake, &l->soon, &l->exit_now, &l->exit_later, &l->limit, &l->tick, &l->patience, &l->reap, &l->late,
         &l->changes};
     size_t i;
 
@@ -257,6 +259,7 @@ static int lev_renew(struct lev_base *l)
         return LEV_ERRNO;
     l->fork_count = LEV_RELAXED(&lev_forks);
     lev_signals_renew(l);
+    lev_renew_children(l);
     lev_wake(l);                        /* what was posted, or came as a signal, in between */
     return 0;
 }

@@ -106,7 +106,7 @@ struct lev_base {
     int log_asked;
     int python_signals;         /* the pair is also Python's wake-up descriptor */
     int old_wakeup;             /* whose place it took, or -1 */
-    struct event wake, soon, exit_now, exit_later, limit, tick, patience, reap, changes;
+    struct event wake, soon, exit_now, exit_later, limit, tick, patience, reap, late, changes;
     int passes;                 /* since it was time to end the loop */
     double exit_at;             /* when the earliest loop_exit(after=) is due; 0: none */
 
@@ -124,6 +124,7 @@ struct lev_base {
     struct lev_child *children; /* see children.h */
     struct lev_child *ending, *dropped;
     long has_dropped;
+    int waiting;                /* children that wait for the time when nothing is active */
     int dropping;               /* threads that end a dropped one now; under lev_children_mutex */
     int64_t child_uses;         /* how many there ever were */
 

@@ -106,6 +106,8 @@ static void lev_child_unlink(struct lev_child *c)
     if (c->next != NULL)
         c->next->before = c->before;
     c->next = c->before = NULL;
+    if (c->is_waiting)
+        l->waiting--;
     if (c->is_dropped)
         for (at = &l->dropped; *at != NULL; at = &(*at)->dropped)
             if (*at == c) {
@@ -171,14 +173,62 @@ static int lev_has_to_reap(struct lev_base *l)
     return l->ending != NULL || LEV_RELAXED(&l->has_dropped);
 }
 
+static int lev_is_quiet(struct lev_base *l)
+{
+    return event_base_get_num_events(l->eb, EVENT_BASE_COUNT_ACTIVE) == 0;
+}
+
+/* End those that waited, if nothing is active; else see to it that this is called again. */
+static void lev_end_waiting(struct lev_base *l)
+{
+    struct timeval soon = {0, 1000};
+    struct lev_child *c;
+
+    if (l->waiting == 0)
+        return;
+    if (!lev_is_quiet(l)) {
+        event_add(&l->late, &soon);
+        return;
+    }
+    for (c = l->children; l->waiting > 0 && c != NULL;) {
+        int ends = c->is_waiting;
+        struct lev_child *next = c->next;
+        if (ends)
+            lev_child_end(c);
+        c = ends ? l->children : next;
+    }
+}
+
+static void lev_on_late(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    lev_end_waiting(arg);
+}
+
 static void lev_reap(struct lev_base *l)
 {
     struct lev_child *c;
 
     if (l->forked || l->fork_count != LEV_RELAXED(&lev_forks))
         return;                         /* what it would free is the parent's still */
-    while ((c = lev_next_to_end(l)) != NULL)
-        lev_child_end(c);
+    while ((c = lev_next_to_end(l)) != NULL) {
+        if (c->kind->is_late && !c->is_waiting) {
+            c->is_waiting = 1;
+            l->waiting++;
+        } else if (!c->kind->is_late)
+            lev_child_end(c);
+    }
+    lev_end_waiting(l);
+}
+
+static void lev_renew_children(struct lev_base *l)
+{
+    struct lev_child *c;
+
+    for (c = l->children; c != NULL; c = c->next)
+        if (c->kind->renew != NULL && !c->is_waiting)
+            c->kind->renew(c);
 }
 
 static void lev_on_reap(evutil_socket_t fd, short what, void *arg)

@@ -40,6 +40,8 @@ static long lev_log_dropped = 0;
 static long lev_log_debugging = 0;
 /* How many messages wait; an event shim tests it to know whether logs.drain() has work. */
 static long lev_log_pending = 0;
+/* How often a name server was found not to answer. */
+static long lev_dns_failures = 0;
 
 /* The message that came with EVENT_LOG_ERR: kept apart because the ring may be full just then. */
 static char lev_fatal_reason[LEV_LOG_TEXT];
@@ -161,8 +163,11 @@ static void lev_log_dns_callback(int is_warning, const char *text)
 
     if (is_warning)
         level = EVENT_LOG_WARN;
-    else if (strncmp(text, "Nameserver ", 11) == 0 || strncmp(text, "All nameservers", 15) == 0)
+    else if (strncmp(text, "Nameserver ", 11) == 0 || strncmp(text, "All nameservers", 15) == 0) {
         level = EVENT_LOG_MSG;
+        if (strstr(text, " has failed") != NULL)
+            LEV_ADD(&lev_dns_failures, 1);
+    }
     else if (!LEV_RELAXED(&lev_log_debugging))
         return;
     lev_log_put(level, LEV_LOG_DNS, text);

@@ -19,6 +19,7 @@
 #include "loop.c"
 #include "children.c"
 #include "listener.c"
+#include "dns.c"
 #include "http_headers.c"
 #include "bridge.c"
 #include "look.c"

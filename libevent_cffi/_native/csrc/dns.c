@@ -1,0 +1,648 @@
+/*
+ * Resolvers.
+ *
+ * A query belongs to two: Python's handle, and C while libevent has it or its answer waits.  evdns calls back
+ * when it likes, also inside the call that asks (evdns.c:evdns_getaddrinfo) and after a cancel; so the answer is
+ * copied into the query, which goes to the list of those that finished, and an event of ours tells Python.
+ *
+ * A resolver is a late child: evdns_base_free() and evdns_base_clear_nameservers_and_suspend() free name servers
+ * that an answer to a probe may still be queued for (evdns.c:nameserver_probe_callback), so either is only
+ * called when nothing is active, and the second before the first, which turns probes on their way into
+ * cancelled ones.
+ */
+
+#define LEV_ADDRESS_STRIDE 32   /* room for a sockaddr_in6 */
+#define LEV_SETTLE_PATIENCE 10000       /* microseconds */
+
+enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
+
+struct lev_resolver;
+
+struct lev_query {
+    struct lev_query *next, *before;    /* of its resolver: open, or finished */
+    struct lev_resolver *resolver;      /* NULL: nobody waits for it */
+    int refs;                           /* under lev_children_mutex */
+    int kind;
+    int is_finished;
+    int64_t number;                     /* its name in Python's table */
+    void *request;                      /* libevent's, until it has called back */
+    int error;                          /* DNS_ERR_, or of addrinfo EAI_ */
+    int type, count, ttl;
+    int size;                           /* of the data */
+    char *data;
+    char *canonical;
+};
+
+struct lev_resolver {
+    struct lev_child child;
+    struct evdns_base *dns;
+    struct event told;                  /* active while finished ones wait for Python */
+    struct event settle;
+    struct lev_query *open, *finished, *last;
+    int open_count;
+    int keepalive, suspended;
+    long failures;                      /* lev_dns_failures when the name servers were added */
+};
+
+static int lev_py_dns_finished(int64_t token, int slot);
+
+/* -- queries --------------------------------------------------------------------------------------------- */
+
+/* For ffi.new_allocator(), as lev_child_alloc(). */
+static void *lev_query_alloc(size_t size)
+{
+    struct lev_query *q = lev_calloc(1, size);
+
+    if (q != NULL)
+        q->refs = 1;
+    return q;
+}
+
+static void lev_query_drop(void *memory)
+{
+    struct lev_query *q = memory;
+    int refs;
+
+    lev_children_lock();
+    refs = --q->refs;
+    lev_children_unlock();
+    if (refs > 0)
+        return;
+    lev_free(q->data);
+    lev_free(q->canonical);
+    lev_free(q);
+}
+
+static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
+{
+    lev_children_lock();
+    q->refs++;
+    lev_children_unlock();
+    q->resolver = r;
+    q->before = NULL;
+    q->next = r->open;
+    if (q->next != NULL)
+        q->next->before = q;
+    r->open = q;
+    r->open_count++;
+}
+
+static void lev_query_unlink(struct lev_query *q)
+{
+    struct lev_resolver *r = q->resolver;
+
+    if (q->before != NULL)
+        q->before->next = q->next;
+    else
+        r->open = q->next;
+    if (q->next != NULL)
+        q->next->before = q->before;
+    q->next = q->before = NULL;
+    r->open_count--;
+}
+
+/* Have the name servers looked at when there is nothing to ask any more. */
+static void lev_resolver_settle_soon(struct lev_resolver *r)
+{
+    if (r->open_count == 0 && !r->keepalive && !r->child.closed && r->failures != LEV_RELAXED(&lev_dns_failures))
+        event_active(&r->settle, EV_TIMEOUT, 1);
+}
+
+/* It has its answer.  The query may be gone afterwards. */
+static void lev_query_finished(struct lev_query *q)
+{
+    struct lev_resolver *r = q->resolver;
+
+    q->request = NULL;
+    q->is_finished = 1;
+    if (r == NULL) {
+        lev_query_drop(q);
+        return;
+    }
+    lev_query_unlink(q);
+    if (r->last != NULL)
+        r->last->next = q;
+    else
+        r->finished = q;
+    r->last = q;
+    event_active(&r->told, EV_TIMEOUT, 1);
+}
+
+/* Nobody waits for it any more; libevent may, and calls back then. */
+static void lev_query_abandon(struct lev_query *q)
+{
+    struct lev_resolver *r = q->resolver;
+    void *request = q->request;
+
+    lev_query_unlink(q);
+    q->resolver = NULL;
+    if (request == NULL)
+        return;                         /* this is inside of the call that asks, which looks afterwards */
+    if (q->kind == LEV_ASK_ADDRINFO)
+        evdns_getaddrinfo_cancel(request);
+    else
+        evdns_cancel_request(r->dns, request);
+}
+
+static void lev_query_copy(struct lev_query *q, const void *data, size_t size)
+{
+    if (size == 0)
+        return;
+    q->data = lev_malloc(size);
+    if (q->data == NULL) {
+        q->error = q->kind == LEV_ASK_ADDRINFO ? EVUTIL_EAI_MEMORY : DNS_ERR_UNKNOWN;
+        q->count = 0;
+        return;
+    }
+    memcpy(q->data, data, size);
+    q->size = (int)size;
+}
+
+static void lev_query_name(struct lev_query *q, const char *name)
+{
+    if (q->canonical != NULL || name == NULL)
+        return;
+    q->canonical = lev_malloc(strlen(name) + 1);
+    if (q->canonical != NULL)
+        strcpy(q->canonical, name);
+}
+
+static void lev_on_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+{
+    struct lev_query *q = arg;
+
+#ifdef DNS_CNAME
+    if (result == DNS_ERR_NONE && type == DNS_CNAME) {  /* the addresses come in another call */
+        lev_query_name(q, *(char **)addresses);
+        return;
+    }
+#endif
+    q->error = result;
+    q->type = type;
+    q->ttl = ttl;
+    if (result == DNS_ERR_NONE && q->resolver != NULL) {
+        q->count = count;
+        if (type == DNS_PTR)
+            lev_query_copy(q, *(char **)addresses, strlen(*(char **)addresses));
+        else
+            lev_query_copy(q, addresses, (size_t)count * (type == DNS_IPv6_AAAA ? 16 : 4));
+    }
+    lev_query_finished(q);
+}
+
+static void lev_on_addrinfo(int result, struct evutil_addrinfo *found, void *arg)
+{
+    struct lev_query *q = arg;
+    struct evutil_addrinfo *each;
+    char *data;
+
+    q->error = result;
+    for (each = found; result == 0 && each != NULL; each = each->ai_next)
+        if ((size_t)each->ai_addrlen <= LEV_ADDRESS_STRIDE)
+            q->count++;
+    data = q->count > 0 && q->resolver != NULL ? lev_calloc((size_t)q->count, LEV_ADDRESS_STRIDE) : NULL;
+    if (data != NULL) {
+        q->data = data;
+        q->size = q->count * LEV_ADDRESS_STRIDE;
+        for (each = found; each != NULL; each = each->ai_next) {
+            lev_query_name(q, each->ai_canonname);
+            if ((size_t)each->ai_addrlen > LEV_ADDRESS_STRIDE)
+                continue;
+            memcpy(data, each->ai_addr, (size_t)each->ai_addrlen);
+            data += LEV_ADDRESS_STRIDE;
+        }
+    } else if (q->count > 0) {
+        q->error = EVUTIL_EAI_MEMORY;
+        q->count = 0;
+    }
+    if (found != NULL)
+        evutil_freeaddrinfo(found);
+    lev_query_finished(q);
+}
+
+/* -- telling Python -------------------------------------------------------------------------------------- */
+
+static int lev_call_dns_finished(struct lev_child *c, void *arg)
+{
+    (void)arg;
+    return lev_py_dns_finished(c->token, c->base->slot);
+}
+
+static void lev_resolver_tell(struct lev_resolver *r)
+{
+    struct lev_child *c = &r->child;
+    int answer = LEV_UNDELIVERED;
+
+    if (!lev_child_has_to_wait(c))
+        answer = lev_child_call(c, lev_call_dns_finished, NULL);
+    if (c->base->forked)
+        return;
+    if (answer == LEV_UNDELIVERED && lev_child_remember(c) != 0)
+        event_active(&r->told, EV_TIMEOUT, 1);
+    lev_resolver_settle_soon(r);
+    lev_child_after_callback(c);
+}
+
+static void lev_on_told(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_resolver *r = arg;
+
+    (void)fd;
+    (void)what;
+    if (r->finished != NULL && lev_child_may_call(&r->child))
+        lev_resolver_tell(r);
+}
+
+static void lev_resolver_deliver_again(struct lev_child *c)
+{
+    struct lev_resolver *r = (struct lev_resolver *)c;
+
+    if (r->finished != NULL)
+        lev_resolver_tell(r);
+}
+
+/* -- name servers ---------------------------------------------------------------------------------------- */
+
+/*
+ * Forget them and add them anew: with sockets of their own in a child, and without the timers by which libevent
+ * asks one that did not answer again, which would keep the loop from ending.
+ */
+static void lev_resolver_anew(struct lev_resolver *r)
+{
+    int i, count = evdns_base_count_nameservers(r->dns);
+    struct sockaddr_storage *addresses;
+
+    r->failures = LEV_RELAXED(&lev_dns_failures);
+    if (count <= 0 || r->suspended)
+        return;
+    addresses = lev_calloc((size_t)count, sizeof(*addresses));
+    if (addresses == NULL)
+        return;
+    for (i = 0; i < count; i++)
+        evdns_base_get_nameserver_addr(r->dns, i, (struct sockaddr *)&addresses[i], sizeof(*addresses));
+    evdns_base_clear_nameservers_and_suspend(r->dns);
+    for (i = 0; i < count; i++) {
+        struct sockaddr *address = (struct sockaddr *)&addresses[i];
+        ev_socklen_t length = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
+            evdns_base_nameserver_sockaddr_add(r->dns, address, length, 0);
+    }
+    evdns_base_resume(r->dns);
+    lev_free(addresses);
+}
+
+static void lev_on_settle(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_resolver *r = arg;
+    struct timeval tv = {0, LEV_SETTLE_PATIENCE};
+
+    (void)fd;
+    (void)what;
+    if (r->open_count > 0 || r->child.closed || r->failures == LEV_RELAXED(&lev_dns_failures))
+        return;
+    if (lev_is_quiet(r->child.base))
+        lev_resolver_anew(r);
+    else
+        event_add(&r->settle, &tv);
+}
+
+/* -- as a child ------------------------------------------------------------------------------------------ */
+
+static void lev_resolver_forget_finished(struct lev_resolver *r)
+{
+    struct lev_query *q;
+
+    while ((q = r->finished) != NULL) {
+        r->finished = q->next;
+        q->next = NULL;
+        q->resolver = NULL;
+        lev_query_drop(q);
+    }
+    r->last = NULL;
+}
+
+static void lev_resolver_stop(struct lev_child *c)
+{
+    struct lev_resolver *r = (struct lev_resolver *)c;
+
+    while (r->open != NULL)
+        lev_query_abandon(r->open);
+    lev_resolver_forget_finished(r);
+    event_del(&r->told);
+    event_del(&r->settle);
+}
+
+static void lev_resolver_end(struct lev_child *c)
+{
+    struct lev_resolver *r = (struct lev_resolver *)c;
+
+    lev_resolver_stop(c);
+    event_debug_unassign(&r->told);
+    event_debug_unassign(&r->settle);
+    evdns_base_clear_nameservers_and_suspend(r->dns);
+    evdns_base_free(r->dns, 1);         /* with 0 it would never call back, and lose what it has */
+    r->dns = NULL;
+}
+
+static int lev_resolver_is_armed(struct lev_child *c)
+{
+    struct lev_resolver *r = (struct lev_resolver *)c;
+
+    return r->open_count > 0 || r->finished != NULL || r->keepalive;
+}
+
+static void lev_resolver_renew(struct lev_child *c)
+{
+    struct lev_resolver *r = (struct lev_resolver *)c;
+
+    if (lev_is_quiet(c->base) || r->failures == LEV_RELAXED(&lev_dns_failures))
+        lev_resolver_anew(r);
+}
+
+static const struct lev_kind lev_resolver_kind = {lev_resolver_end, lev_resolver_is_armed,
+    lev_resolver_deliver_again, 1, lev_resolver_stop, lev_resolver_renew};
+
+/* -- Python's calls -------------------------------------------------------------------------------------- */
+
+static int lev_resolver_open(struct lev_resolver *r, struct lev_base *l, int flags, int keepalive)
+{
+    int result = LEV_ERRNO, entered = lev_enter(l);
+
+    if (entered < 0)
+        return entered;
+    if (!keepalive)
+        flags |= EVDNS_BASE_DISABLE_WHEN_INACTIVE;
+    r->dns = evdns_base_new(l->eb, flags);
+    if (r->dns != NULL) {
+        r->keepalive = keepalive;
+        r->failures = LEV_RELAXED(&lev_dns_failures);
+        event_assign(&r->told, l->eb, -1, 0, lev_on_told, r);
+        event_assign(&r->settle, l->eb, -1, 0, lev_on_settle, r);
+        event_priority_set(&r->settle, l->priorities - 1);
+        r->settle.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+        lev_child_begin(&r->child, l, &lev_resolver_kind);
+        result = 0;
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+/* What is asked for: a name, or the bytes of an address. */
+static void *lev_resolver_start(struct lev_resolver *r, struct lev_query *q, const char *what, int flags,
+    const struct evutil_addrinfo *hints)
+{
+    switch (q->kind) {
+    case LEV_ASK_IPV4:
+        return evdns_base_resolve_ipv4(r->dns, what, flags, lev_on_answer, q);
+    case LEV_ASK_IPV6:
+        return evdns_base_resolve_ipv6(r->dns, what, flags, lev_on_answer, q);
+    case LEV_ASK_REVERSE_IPV4:
+        return evdns_base_resolve_reverse(r->dns, (const void *)what, flags, lev_on_answer, q);
+    case LEV_ASK_REVERSE_IPV6:
+        return evdns_base_resolve_reverse_ipv6(r->dns, (const void *)what, flags, lev_on_answer, q);
+    default:
+        return evdns_getaddrinfo(r->dns, what, NULL, hints, lev_on_addrinfo, q);
+    }
+}
+
+/* LEV_NO_EVENT: there is no name server to ask.  LEV_ERRNO: libevent took the question for impossible. */
+static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t number, int kind, const char *what,
+    int flags, const struct evutil_addrinfo *hints)
+{
+    int result = 0, entered = lev_child_enter(&r->child);
+    void *request;
+
+    if (entered < 0)
+        return entered;
+    if (!r->suspended && evdns_base_count_nameservers(r->dns) == 0 && kind != LEV_ASK_ADDRINFO)
+        result = LEV_NO_EVENT;          /* libevent would keep it for ever, and never call back */
+    else {
+        q->number = number;
+        q->kind = kind;
+        lev_query_open(r, q);
+        request = lev_resolver_start(r, q, what, flags, hints);
+        if (!q->is_finished)
+            q->request = request;
+        if (request == NULL && !q->is_finished) {
+            lev_query_unlink(q);
+            q->resolver = NULL;
+            lev_query_drop(q);
+            result = LEV_ERRNO;
+        } else if (request != NULL && !r->suspended && evdns_base_count_nameservers(r->dns) == 0) {
+            lev_query_abandon(q);
+            result = LEV_NO_EVENT;
+        }
+    }
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+/* Also when it has finished already, or the resolver is gone. */
+static int lev_resolver_cancel(struct lev_resolver *r, struct lev_query *q)
+{
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    if (q->resolver == r && !q->is_finished) {
+        lev_query_abandon(q);
+        lev_resolver_settle_soon(r);
+    }
+    lev_leave(r->child.base, entered);
+    return 0;
+}
+
+/* The number of the oldest one that has finished; 0: none. */
+static int64_t lev_resolver_finished(struct lev_resolver *r)
+{
+    int64_t number = 0;
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return 0;
+    if (r->finished != NULL)
+        number = r->finished->number;
+    lev_leave(r->child.base, entered);
+    return number;
+}
+
+/* What it finished with; numbers get the error, the type, the count, the ttl, and the size of the data. */
+static const char *lev_query_data(struct lev_query *q, int numbers[5])
+{
+    numbers[0] = q->error;
+    numbers[1] = q->type;
+    numbers[2] = q->count;
+    numbers[3] = q->ttl;
+    numbers[4] = q->size;
+    return q->data;
+}
+
+static const char *lev_query_canonical(struct lev_query *q)
+{
+    return q->canonical;
+}
+
+/* Python has been told of it. */
+static void lev_resolver_forget(struct lev_resolver *r, int64_t number)
+{
+    struct lev_query *q;
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return;
+    q = r->finished;
+    if (q != NULL && q->number == number) {
+        r->finished = q->next;
+        if (r->finished == NULL)
+            r->last = NULL;
+        q->next = NULL;
+        q->resolver = NULL;
+        lev_query_drop(q);
+    }
+    lev_leave(r->child.base, entered);
+}
+
+static int lev_resolver_set_option(struct lev_resolver *r, const char *name, const char *value)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    result = evdns_base_set_option(r->dns, name, value) == 0 ? 0 : LEV_ERRNO;
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+/* 0 or a positive code of evdns_base_resolv_conf_parse(). */
+static int lev_resolver_load(struct lev_resolver *r, int flags, const char *path)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+#ifdef _WIN32
+    result = path != NULL ? evdns_base_resolv_conf_parse(r->dns, flags, path)
+                          : evdns_base_config_windows_nameservers(r->dns);
+#else
+    result = evdns_base_resolv_conf_parse(r->dns, flags, path);
+#endif
+    lev_leave(r->child.base, entered);
+    return result < 0 ? -result : result;
+}
+
+static int lev_resolver_load_hosts(struct lev_resolver *r, const char *path)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    result = evdns_base_load_hosts(r->dns, path) == 0 ? 0 : 1;
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+static int lev_resolver_clear_hosts(struct lev_resolver *r)
+{
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    evdns_base_clear_host_addresses(r->dns);
+    lev_leave(r->child.base, entered);
+    return 0;
+}
+
+/* A positive answer is libevent's refusal. */
+static int lev_resolver_add_nameserver(struct lev_resolver *r, const struct sockaddr *address, int length)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    result = evdns_base_nameserver_sockaddr_add(r->dns, address, (ev_socklen_t)length, 0);
+    lev_leave(r->child.base, entered);
+    return result < 0 ? LEV_ERRNO : result;
+}
+
+static int lev_resolver_count_nameservers(struct lev_resolver *r)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    result = evdns_base_count_nameservers(r->dns);
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+/* The length of its address; 0: there is none with this index. */
+static int lev_resolver_nameserver(struct lev_resolver *r, int i, struct sockaddr *address, int size)
+{
+    int result, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    result = evdns_base_get_nameserver_addr(r->dns, i, address, (ev_socklen_t)size);
+    lev_leave(r->child.base, entered);
+    return result > 0 ? result : 0;
+}
+
+static int lev_resolver_nameserver_fd(struct lev_resolver *r, int i)
+{
+    int result = LEV_NO_EVENT, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    (void)i;
+#ifdef LEV_HAVE_evdns_base_get_nameserver_fd
+    result = evdns_base_get_nameserver_fd(r->dns, i);
+    if (result < 0)
+        result = LEV_NO_EVENT;
+#endif
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+/* LEV_RUNNING: an answer to a probe may be queued, so that it has to be tried again. */
+static int lev_resolver_suspend(struct lev_resolver *r)
+{
+    int result = 0, entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    if (r->failures != LEV_RELAXED(&lev_dns_failures) && !lev_is_quiet(r->child.base))
+        result = LEV_RUNNING;
+    else {
+        evdns_base_clear_nameservers_and_suspend(r->dns);
+        r->failures = LEV_RELAXED(&lev_dns_failures);
+        r->suspended = 1;
+    }
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+static int lev_resolver_resume(struct lev_resolver *r)
+{
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    r->suspended = 0;
+    evdns_base_resume(r->dns);
+    lev_leave(r->child.base, entered);
+    return 0;
+}
+
+static int lev_resolver_add_search(struct lev_resolver *r, const char *domain)
+{
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    if (domain != NULL)
+        evdns_base_search_add(r->dns, domain);
+    else
+        evdns_base_search_clear(r->dns);
+    lev_leave(r->child.base, entered);
+    return 0;
+}

@@ -1,0 +1,13 @@
+"""
+Names to addresses and back, and a DNS server: event2/dns.h.
+
+A Resolver asks name servers without blocking; what it is asked comes back as a Query, an operation that
+finishes once.  A Server answers.
+"""
+
+from .answers import Answer, error_text
+from .options import ResolverOptions
+from .queries import Query
+from .resolver import Resolver
+
+__all__ = ["Answer", "Query", "Resolver", "ResolverOptions", "error_text"]

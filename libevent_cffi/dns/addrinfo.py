@@ -1,0 +1,108 @@
+"""What getaddrinfo() gives, in the shape and number of socket.getaddrinfo()."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from .._native import convert
+from .._native._libevent import ffi, lib
+from ..errors import DNSError
+from .answers import Found, lookup_error
+from .names import encode_name
+
+if TYPE_CHECKING:
+    from ..types import AddrInfo
+
+__all__ = ["Wanted"]
+
+_STRIDE: int = lib.LEV_ADDRESS_STRIDE
+
+
+class Wanted:
+    """
+    A question of getaddrinfo(), checked.
+
+    *local* is the answer, or the error, where no name server has to be asked.  libevent would send "127.1" or
+    an IPv6 address with AF_INET to one, knows other types and services than the system, and gives each
+    address fewer times; so it is asked for addresses only, and the system for the rest, which never blocks.
+    """
+
+    def __init__(
+        self, host: Optional[str], port: Union[int, str, None], family: int, type: int, proto: int, flags: int
+    ) -> None:
+        self._port = _check_port(port)
+        self._family = convert.c_int(family, "family")
+        self._type = convert.c_int(type, "type")
+        self._proto = convert.c_int(proto, "proto")
+        self._flags = convert.c_int(flags, "flags")
+        self._kinds: list[tuple[int, int, int]] = []
+        self.host = host
+        if host is not None:
+            convert.c_text(host, "host")
+        self.name = "" if host is None else host
+        self.encoded = b""
+        self.local: Union[list[AddrInfo], DNSError, None] = self._answer_here()
+
+    def _answer_here(self) -> Union[list[AddrInfo], DNSError, None]:
+        try:
+            if self.host is None or self._flags & socket.AI_NUMERICHOST or _is_address(self.host):
+                flags = self._flags | (0 if self.host is None else socket.AI_NUMERICHOST)
+                return socket.getaddrinfo(  # type: ignore[return-value]
+                    self.host, self._port, self._family, self._type, self._proto, flags
+                )
+            self.encoded = encode_name(self.host, "host")
+            flags = self._flags & socket.AI_NUMERICSERV | socket.AI_NUMERICHOST
+            self._kinds = [
+                (kind, proto, address[1])  # type: ignore[misc]
+                for _, kind, proto, _, address in socket.getaddrinfo(
+                    "127.0.0.1", self._port, socket.AF_INET, self._type, self._proto, flags
+                )
+            ]
+        except socket.gaierror as error:
+            return DNSError(*error.args)
+        if self._family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+            return lookup_error(self.name, socket.EAI_FAMILY)
+        return None
+
+    def hints(self) -> Any:
+        """Make what evdns_getaddrinfo() gets."""
+        hints = ffi.new("struct evutil_addrinfo *")
+        hints.ai_family = self._family
+        hints.ai_socktype = socket.SOCK_STREAM
+        hints.ai_protocol = socket.IPPROTO_TCP
+        hints.ai_flags = self._flags & (socket.AI_CANONNAME | socket.AI_ADDRCONFIG)
+        return hints
+
+    def read(self, answer: Found) -> list[AddrInfo]:
+        """Return the result; raise DNSError when it failed."""
+        if answer.error:
+            raise lookup_error(self.name, answer.error)
+        canonical = (answer.canonical or self.name) if self._flags & socket.AI_CANONNAME else ""
+        memory = ffi.from_buffer(answer.data)
+        found: list[AddrInfo] = []
+        for at in range(0, len(answer.data), _STRIDE):
+            address: Any = convert.sockaddr_from_c(memory + at, _STRIDE)
+            family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+            for kind, proto, port in self._kinds:
+                entry = (family, socket.SocketKind(kind), proto, canonical, (address[0], port, *address[2:]))
+                found.append(entry)
+                canonical = ""
+        return found
+
+
+def _check_port(port: Union[int, str, None]) -> Union[int, str, None]:
+    if port is None:
+        return None
+    if isinstance(port, str):
+        convert.c_text(port, "port")
+        return port
+    return convert.c_int(port, "port", 0, 65535)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, 0, 0, 0, socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return False
+    return True

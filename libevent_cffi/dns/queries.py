@@ -1,0 +1,63 @@
+"""A question on its way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._native._libevent import lib
+from ..event import Operation
+from .answers import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .resolver import Resolver
+
+__all__ = ["Query"]
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class Query(Operation[_T_co]):
+    """
+    A question on its way; a Resolver makes it.
+
+    It finishes with an Answer, or for getaddrinfo() a list of tuples; with DNSError; or with CancelledError,
+    when it was cancelled or the resolver closed.
+
+    Wraps: evdns_cancel_request() evdns_getaddrinfo_cancel() <event2/dns.h>; libevent >= 2.0.
+    """
+
+    __slots__ = ("_c", "_name", "_number", "_read", "_resolver")
+
+    _c: Any
+    _name: str
+    _number: int
+    _read: Callable[[Found], Any]
+    _resolver: Resolver
+
+    @property
+    def name(self) -> str:
+        """What was asked for: a name or, of a reverse query, an address."""
+        return self._name
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolver that asks."""
+        return self._resolver
+
+    def _abandon(self) -> None:
+        self._resolver._queries.pop(self._number, None)
+        if self._c is not None:
+            lib.lev_resolver_cancel(self._resolver._c, self._c)
+
+    def _take(self) -> None:
+        """Finish with what C has of it."""
+        try:
+            value, error = self._read(Found.of(self._c)), None
+        except Exception as raised:
+            value, error = None, raised
+        self._finish(value, error)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]} {self._name!r}>"
