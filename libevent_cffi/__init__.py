@@ -22,7 +22,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import http, rpc, tag, thread, tls, util, watch
+    from . import dns, http, rpc, tag, thread, tls, util, watch
 
 __all__ = [
     "CLOSED",
@@ -46,6 +46,7 @@ __all__ = [
     "Timer",
     "WrongThreadError",
     "__version__",
+    "dns",
     "http",
     "rpc",
     "tag",
@@ -55,7 +56,7 @@ __all__ = [
     "watch",
 ]
 
-_MODULES = frozenset({"http", "lowlevel", "rpc", "tag", "thread", "tls", "util", "watch"})
+_MODULES = frozenset({"dns", "http", "lowlevel", "rpc", "tag", "thread", "tls", "util", "watch"})
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ MODULES = [
         "buffer",
         "event",
         "listener",
+        "dns",
         "http",
         "rpc",
         "tag",
@@ -33,8 +34,8 @@ MODULES = [
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEvent BufferEventFlag ClosedError Event EventBase EventFlag
-LibeventError Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ http rpc
-tag thread tls util watch
+LibeventError Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ dns http
+rpc tag thread tls util watch
 """
 
 EVENT = """
@@ -194,6 +195,67 @@ Listener(base, address, callback, *args, plain_fd=False, backlog=None, enabled=T
     closed
 """
 
+DNS = """
+Answer(name, type, records, ttl, canonical_name=None)
+    name
+    type
+    records
+    ttl
+    canonical_name
+Query()
+    name
+    resolver
+    base
+    done
+    cancelled
+    error
+    result()
+    wait(timeout=None)
+    cancel()
+ResolverOptions
+    ndots
+    timeout
+    max_timeouts
+    max_inflight
+    attempts
+    randomize_case
+    bind_to
+    initial_probe_timeout
+    max_probe_timeout
+    probe_backoff_factor
+    getaddrinfo_allow_skew
+    so_rcvbuf
+    so_sndbuf
+    tcp_idle_timeout
+    use_vc
+    ignore_tc
+    edns_udp_size
+Resolver(base, *, resolv_conf=True, resolv_conf_options=SEARCH|NAMESERVERS|MISC, hosts=True, nameservers=(),
+         search=None, cache=False, keepalive=False, **options)
+    default(base)
+    base
+    resolve_ipv4(name, callback=None, *args, search=True, tcp=False, ignore_truncation=False,
+                 canonical_name=False)
+    resolve_ipv6(name, callback=None, *args, search=True, tcp=False, ignore_truncation=False,
+                 canonical_name=False)
+    resolve_reverse(address, callback=None, *args, tcp=False)
+    getaddrinfo(host, port, callback=None, *args, family=0, type=0, proto=0, flags=0)
+    pending
+    set_options(**options)
+    load_resolv_conf(path=None, *, options=SEARCH|NAMESERVERS|MISC)
+    add_nameserver(address)
+    nameservers
+    nameserver_fd(index)
+    clear_nameservers()
+    resume()
+    add_search(domain)
+    clear_search()
+    load_hosts(path=None)
+    clear_hosts()
+    close()
+    closed
+"""
+
 TAG = """
 Encoder(buffer=None)
     buffer
@@ -336,7 +398,10 @@ def surface(module: Any) -> dict[str, set[str]]:
         cls = getattr(module, name)
         if inspect.isclass(cls):
             members = {key for key in dir(cls) if not key.startswith("_")}
-            members -= PYTHONS_OWN if issubclass(cls, (tuple, io.IOBase)) else set()
+            members -= PYTHONS_OWN if issubclass(cls, (tuple, io.IOBase, Sequence)) else set()
+            if issubclass(cls, dict):  # a TypedDict: its keys are keyword arguments
+                found[name] = set(cls.__annotations__)
+                continue
             members |= set(getattr(cls, "__dataclass_fields__", ()))
             found[described(name, cls)] = {described(key, _static(cls, key)) for key in members}
     return found
@@ -364,6 +429,7 @@ def expected(text: str) -> dict[str, set[str]]:
     ("module", "text"),
     [
         ("buffer", BUFFER),
+        ("dns", DNS),
         ("event", EVENT),
         ("listener", LISTENER),
         ("rpc", RPC),

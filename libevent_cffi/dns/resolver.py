@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
-import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .._native import children, convert, features
+from .._native import children, features
 from .._native._libevent import ffi, lib
 from ..errors import CancelledError, ClosedError, DNSError
 from ..event.arguments import check_base
 from ..flags import DNSOption, check_flags
 from .addrinfo import Wanted
 from .answers import Answer, Found, name_server_error, read_answer
+from .configuration import DEFAULT_OPTIONS, Configuration, read_server
 from .names import encode_name, packed_address
 from .options import ResolverOptions, encode_options
 from .queries import Query
@@ -34,15 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Resolver"]
 
-_RESOLV_CONF = "/etc/resolv.conf"
-_DEFAULT_OPTIONS = DNSOption.SEARCH | DNSOption.NAMESERVERS | DNSOption.MISC
 _new_query = ffi.new_allocator(lib.lev_query_alloc, lib.lev_query_drop, should_clear_after_alloc=False)
-#: What evdns_base_resolv_conf_parse() answers.
-_NO_FILE, _NO_NAMESERVERS = 1, 6
-_LOAD_ERRORS = {2: errno.EIO, 3: errno.EFBIG, 4: errno.ENOMEM, 5: errno.EIO}
 
 
-class Resolver(children.Child):
+class Resolver(Configuration):
     """
     Asks name servers, and blocks for nothing.
 
@@ -69,14 +62,14 @@ class Resolver(children.Child):
     Wraps: evdns_base_new() evdns_base_free() <event2/dns.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_numbers", "_options", "_queries")
+    __slots__ = ("_numbers", "_queries")
 
     def __init__(
         self,
         base: EventBase,
         *,
         resolv_conf: Union[bool, StrPath] = True,
-        resolv_conf_options: DNSOption = _DEFAULT_OPTIONS,
+        resolv_conf_options: DNSOption = DEFAULT_OPTIONS,
         hosts: Union[bool, StrPath] = True,
         nameservers: Iterable[Union[str, InetAddress]] = (),
         search: Optional[Iterable[str]] = None,
@@ -86,14 +79,14 @@ class Resolver(children.Child):
     ) -> None:
         check_base(base)
         encoded = list(encode_options(options))
-        servers = [_server(each) for each in nameservers]
+        servers = [read_server(each) for each in nameservers]
         domains = None if search is None else [encode_name(each, "search") for each in search]
         which = DNSOption(check_flags(DNSOption, resolv_conf_options, "resolv_conf_options"))
         if servers:
             which &= ~DNSOption.NAMESERVERS
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query[Any]] = {}
-        self._options: dict[str, Any] = {}
+        self._options = {}
         self._base = base
         handle = children.new("struct lev_resolver *")
         flags = 0 if cache else getattr(lib, "EVDNS_BASE_NO_CACHE", 0)
@@ -105,29 +98,6 @@ class Resolver(children.Child):
         except BaseException:
             self.close()
             raise
-
-    def _configure(
-        self,
-        resolv_conf: Union[bool, StrPath],
-        which: DNSOption,
-        hosts: Union[bool, StrPath],
-        servers: list[tuple[Any, int]],
-        domains: Optional[list[bytes]],
-        encoded: list[tuple[bytes, bytes]],
-        options: ResolverOptions,
-    ) -> None:
-        self._set(encoded, options)
-        if resolv_conf is not False:
-            self._load_resolv_conf(None if resolv_conf is True else resolv_conf, which)
-            self._set(encoded, options)  # they count more than the file
-        for memory, length in servers:
-            self._add_server(memory, length)
-        if hosts is not False:
-            self.load_hosts(None if hosts is True else hosts)
-        if domains is not None:
-            self.clear_search()
-            for domain in reversed(domains):  # each goes before those that are there
-                self._checked(lib.lev_resolver_add_search(self._c, domain), "evdns_base_search_add")
 
     @classmethod
     def default(cls, base: EventBase) -> Resolver:
@@ -306,7 +276,7 @@ class Resolver(children.Child):
             self._hold()
             return
         del self._queries[number]
-        if result == lib.LEV_NO_EVENT:
+        if result == lib.LEV_NO_NAMESERVER:
             query._finish(
                 error=DNSError(lib.EVUTIL_EAI_FAIL, f"{query._name}: there is no name server to ask")
             )
@@ -328,197 +298,5 @@ class Resolver(children.Child):
             lib.lev_resolver_forget(self._c, number)
             self._queries.pop(number, None)
 
-    # -- configuration ---------------------------------------------------------------------------------------
-
-    def set_options(self, **options: Unpack[ResolverOptions]) -> None:
-        """
-        Change options; those that are not named stay.
-
-        *bind_to* and the buffers count for name servers that are added later.  Raises as Resolver does.
-
-        Wraps: evdns_base_set_option() <event2/dns.h>; libevent >= 2.0.
-        """
-        self._set(list(encode_options(options)), options)
-
-    def _set(self, encoded: list[tuple[bytes, bytes]], options: ResolverOptions) -> None:
-        self._options.update(options)
-        if hasattr(lib, "DNS_QUERY_IGNTC"):
-            if self._options.get("ignore_tc", True):
-                encoded = [*encoded, (b"ignore-tc:", b"")]
-            if self._options.get("use_vc") or not self._options.get("ignore_tc", True):
-                self._avoid_tcp_retries()
-                encoded = [pair for pair in encoded if pair[0] != b"attempts:"]
-        for name, value in encoded:
-            result = lib.lev_resolver_set_option(self._c, name, value)
-            if result == lib.LEV_ERRNO:
-                raise ValueError(f"libevent does not take {value.decode()!r} for {name.decode()[:-1]}")
-            self._checked(result, "evdns_base_set_option")
-
-    def _avoid_tcp_retries(self) -> None:
-        # On 2.2 a second try of what timed out uses freed memory (evdns.c:retransmit_all_tcp_requests_for).
-        self._checked(lib.lev_resolver_set_option(self._c, b"attempts:", b"1"), "evdns_base_set_option")
-
-    def load_resolv_conf(
-        self, path: Optional[StrPath] = None, *, options: DNSOption = _DEFAULT_OPTIONS
-    ) -> None:
-        """
-        Add what a resolv.conf says; None for the system's.  *options* tell which of its lines count.
-
-        Raises OSError when a file that was named cannot be read, ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_resolv_conf_parse() evdns_base_config_windows_nameservers() <event2/dns.h>; libevent
-        >= 2.0.
-        """
-        self._load_resolv_conf(path, DNSOption(check_flags(DNSOption, options, "options")))
-
-    def _load_resolv_conf(self, path: Optional[StrPath], which: DNSOption) -> None:
-        if path is None:
-            encoded: Any = ffi.NULL if sys.platform == "win32" else os.fsencode(_RESOLV_CONF)
-        else:
-            encoded = convert.c_path(path, "resolv_conf")
-            with open(path, "rb"):
-                pass  # libevent does not say why it cannot
-        code = self._checked(lib.lev_resolver_load(self._c, which, encoded), "evdns_base_resolv_conf_parse")
-        if code in (0, _NO_NAMESERVERS) or (code == _NO_FILE and path is None):
-            return
-        number = _LOAD_ERRORS.get(code, errno.ENOENT)
-        raise OSError(number, os.strerror(number), os.fspath(path or _RESOLV_CONF))
-
-    def add_nameserver(self, address: Union[str, InetAddress]) -> None:
-        """
-        Ask this one too; *address* is "9.9.9.9", "[::1]:5353" or an address tuple, the port 53 unless given.
-
-        One that is there already is not added again.  Raises ValueError, OSError, ClosedError,
-        WrongThreadError.
-
-        Wraps: evdns_base_nameserver_add() evdns_base_nameserver_ip_add() evdns_base_nameserver_sockaddr_add()
-        <event2/dns.h>; libevent >= 2.0.
-        """
-        self._add_server(*_server(address))
-
-    def _add_server(self, memory: Any, length: int) -> None:
-        result = lib.lev_resolver_add_nameserver(self._c, memory, length)
-        if self._checked(result, "evdns_base_nameserver_sockaddr_add") in (1, 2):
-            raise OSError(errno.EADDRNOTAVAIL, "libevent cannot open a socket to this name server")
-
-    @property
-    def nameservers(self) -> list[InetAddress]:
-        """
-        The name servers that are asked, in turn.
-
-        Wraps: evdns_base_count_nameservers() evdns_base_get_nameserver_addr() <event2/dns.h>; libevent
-        >= 2.1.
-        """
-        memory = ffi.new("struct sockaddr[]", 8)
-        found: list[InetAddress] = []
-        count = self._checked(lib.lev_resolver_count_nameservers(self._c), "evdns_base_count_nameservers")
-        for index in range(count):
-            length = lib.lev_resolver_nameserver(self._c, index, memory, 128)
-            if self._checked(length, "evdns_base_get_nameserver_addr"):
-                found.append(convert.sockaddr_from_c(memory, length))  # type: ignore[arg-type]
-        return found
-
-    def nameserver_fd(self, index: int) -> int:
-        """
-        Return the descriptor of the socket to name server *index*, which stays its own.
-
-        Raises IndexError, FeatureUnavailableError, ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_get_nameserver_fd() <event2/dns.h>; libevent >= 2.2.
-        """
-        features.require("dns_nameserver_fd")
-        result = lib.lev_resolver_nameserver_fd(self._c, convert.c_int(index, "index", 0))
-        if result == lib.LEV_NO_EVENT:
-            raise IndexError(f"there is no name server {index}")
-        return self._checked(result, "evdns_base_get_nameserver_fd")
-
-    def clear_nameservers(self) -> None:
-        """
-        Forget the name servers; queries wait until there are others and resume() is called.
-
-        Raises LoopBusyError in a callback while a name server has failed, ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_clear_nameservers_and_suspend() <event2/dns.h>; libevent >= 2.0.
-        """
-        self._checked(lib.lev_resolver_suspend(self._c), "evdns_base_clear_nameservers_and_suspend")
-
-    def resume(self) -> None:
-        """
-        Ask what waits, after clear_nameservers().
-
-        Raises ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_resume() <event2/dns.h>; libevent >= 2.0.
-        """
-        self._checked(lib.lev_resolver_resume(self._c), "evdns_base_resume")
-
-    def add_search(self, domain: str) -> None:
-        """
-        Look for names without dots in *domain* too, before the domains that are there.
-
-        Raises ValueError, ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_search_add() <event2/dns.h>; libevent >= 2.0.
-        """
-        encoded = encode_name(domain.lstrip("."), "domain")
-        self._checked(lib.lev_resolver_add_search(self._c, encoded), "evdns_base_search_add")
-
-    def clear_search(self) -> None:
-        """
-        Look for names as they are.
-
-        Raises ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_search_clear() evdns_base_search_ndots_set() (the ndots option) <event2/dns.h>;
-        libevent >= 2.0.
-        """
-        self._checked(lib.lev_resolver_add_search(self._c, ffi.NULL), "evdns_base_search_clear")
-
-    def load_hosts(self, path: Optional[StrPath] = None) -> None:
-        """
-        Add what a hosts file says, for getaddrinfo(); None for the system's, or localhost without one.
-
-        Raises OSError when a file that was named cannot be read, ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_load_hosts() <event2/dns.h>; libevent >= 2.0.
-        """
-        if path is not None:
-            encoded = convert.c_path(path, "hosts")
-            with open(path, "rb"):
-                pass
-        else:
-            encoded = os.fsencode(_system_hosts())
-        result = self._checked(lib.lev_resolver_load_hosts(self._c, encoded), "evdns_base_load_hosts")
-        if result and path is None:
-            self._checked(lib.lev_resolver_load_hosts(self._c, ffi.NULL), "evdns_base_load_hosts")
-        elif result and path is not None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(path))
-
-    def clear_hosts(self) -> None:
-        """
-        Forget every hosts file.
-
-        Raises ClosedError, WrongThreadError.
-
-        Wraps: evdns_base_clear_host_addresses() <event2/dns.h>; libevent >= 2.1.
-        """
-        self._checked(lib.lev_resolver_clear_hosts(self._c), "evdns_base_clear_host_addresses")
-
     def _describe(self) -> list[str]:
         return [] if self.closed else [f"pending={self.pending}"]
-
-
-def _server(address: Union[str, InetAddress]) -> tuple[Any, int]:
-    if isinstance(address, str):
-        address = convert.parse_address(address, 53)
-    elif not isinstance(address, tuple):
-        raise TypeError(f"a name server is an address as str or tuple, not {address!r}")
-    if address[1] == 0:
-        raise ValueError(f"a name server needs a port: {address!r}")
-    return convert.sockaddr_to_c(address)
-
-
-def _system_hosts() -> str:
-    if sys.platform == "win32":
-        return os.path.join(os.environ.get("SYSTEMROOT", r"C:\Windows"), r"System32\drivers\etc\hosts")
-    return "/etc/hosts"

@@ -12,6 +12,7 @@
  */
 
 #define LEV_ADDRESS_STRIDE 32   /* room for a sockaddr_in6 */
+#define LEV_NO_NAMESERVER (-100)
 #define LEV_SETTLE_PATIENCE 10000       /* microseconds */
 
 enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
@@ -405,7 +406,7 @@ static void *lev_resolver_start(struct lev_resolver *r, struct lev_query *q, con
     }
 }
 
-/* LEV_NO_EVENT: there is no name server to ask.  LEV_ERRNO: libevent took the question for impossible. */
+/* LEV_NO_NAMESERVER: there is no name server to ask.  LEV_ERRNO: libevent took the question for impossible. */
 static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t number, int kind, const char *what,
     int flags, const struct evutil_addrinfo *hints)
 {
@@ -415,7 +416,7 @@ static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t
     if (entered < 0)
         return entered;
     if (!r->suspended && evdns_base_count_nameservers(r->dns) == 0 && kind != LEV_ASK_ADDRINFO)
-        result = LEV_NO_EVENT;          /* libevent would keep it for ever, and never call back */
+        result = LEV_NO_NAMESERVER;          /* libevent would keep it for ever, and never call back */
     else {
         q->number = number;
         q->kind = kind;
@@ -430,7 +431,7 @@ static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t
             result = LEV_ERRNO;
         } else if (request != NULL && !r->suspended && evdns_base_count_nameservers(r->dns) == 0) {
             lev_query_abandon(q);
-            result = LEV_NO_EVENT;
+            result = LEV_NO_NAMESERVER;
         }
     }
     lev_leave(r->child.base, entered);
@@ -589,7 +590,7 @@ static int lev_resolver_nameserver(struct lev_resolver *r, int i, struct sockadd
 
 static int lev_resolver_nameserver_fd(struct lev_resolver *r, int i)
 {
-    int result = LEV_NO_EVENT, entered = lev_child_enter(&r->child);
+    int result = LEV_NO_NAMESERVER, entered = lev_child_enter(&r->child);
 
     if (entered < 0)
         return entered;
@@ -597,7 +598,7 @@ static int lev_resolver_nameserver_fd(struct lev_resolver *r, int i)
 #ifdef LEV_HAVE_evdns_base_get_nameserver_fd
     result = evdns_base_get_nameserver_fd(r->dns, i);
     if (result < 0)
-        result = LEV_NO_EVENT;
+        result = LEV_NO_NAMESERVER;
 #endif
     lev_leave(r->child.base, entered);
     return result;
