@@ -165,6 +165,19 @@ TLSContext(*, ca=None, ca_path=None, system_trust=None, verify=True, check_hostn
            on_server_name=None, session_tickets=True, minimum_version=TLSv1_2, maximum_version=None,
            ciphers=None, ciphersuites=None, allow_dirty_shutdown=False)
     server_side
+TLSLayer()
+    context
+    state
+    version
+    cipher
+    alpn
+    server_name
+    peer_certificate
+    peer_chain
+    session_reused
+    allow_dirty_shutdown
+    batch_write
+    renegotiate()
 """
 
 WATCH = """
@@ -349,7 +362,8 @@ PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.secon
 EventBase.running Listener.base Listener.enabled Listener.close Listener.closed
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
-Operation.cancel TLSContext.server_side Encoder.buffer Decoder Decoder.position Decoder.decode_int
+Operation.cancel TLSContext.server_side TLSLayer.context BufferEvent.tls
+Encoder.buffer Decoder Decoder.position Decoder.decode_int
 ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
 BufferFile adopt borrow pointer surrender
 """

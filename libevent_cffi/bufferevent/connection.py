@@ -10,11 +10,12 @@ from .._native._libevent import ffi, lib
 from ..errors import ClosedError
 from ..event.arguments import check_base
 from ..flags import EventFlag, check_flags
+from .secure import Secure, new_layer
 from .sockets import handed_over
-from .transfer import Transfer
 
 if TYPE_CHECKING:
     from ..event import EventBase
+    from ..tls import TLSContext
     from ..types import Address, FileDescriptorLike, SocketAddress
     from .handle import DataCallback, EventCallback
 
@@ -23,7 +24,7 @@ __all__ = ["BufferEvent"]
 _BOTH = EventFlag.READ | EventFlag.WRITE
 
 
-class BufferEvent(Transfer):
+class BufferEvent(Secure):
     """
     A connection with an input and an output buffer; over *sock*, or over what connect() opens.
 
@@ -35,6 +36,10 @@ class BufferEvent(Transfer):
     - *on_event*: ``on_event(bev, what, error)`` for CONNECTED; for EOF, where *error* is None; for TIMEOUT,
       with a TimeoutError; and for ERROR, with an OSError, DNSError or TLSError.  Without it a failure closes
       the connection, and so does EOF, when what waits in the output has been written.
+    - *tls*: a context; a client's connects under TLS, a server's accepts.  CONNECTED comes after its
+      handshake; what is written before that is sent after it.
+    - *server_hostname*: the name that a client's handshake asks for and verifies; None is the host that
+      connect() is given.
     - *enabled*: the directions that are on from the start, by default both.
 
     Callbacks run on the thread that dispatches, never inside of a call of its methods.  It is held by its
@@ -43,8 +48,8 @@ class BufferEvent(Transfer):
 
     Raises OSError, TypeError, ValueError, ClosedError, WrongThreadError.
 
-    Wraps: bufferevent_socket_new() bufferevent_free() bufferevent_setcb() bufferevent_getcb()
-    <event2/bufferevent.h>; libevent >= 2.0.
+    Wraps: bufferevent_socket_new() bufferevent_openssl_socket_new() bufferevent_free() bufferevent_setcb()
+    bufferevent_getcb() <event2/bufferevent.h>; libevent >= 2.0.
     """
 
     __slots__ = ()
@@ -57,11 +62,14 @@ class BufferEvent(Transfer):
         on_read: Optional[DataCallback] = None,
         on_write: Optional[DataCallback] = None,
         on_event: Optional[EventCallback] = None,
+        tls: Optional[TLSContext] = None,
+        server_hostname: Optional[str] = None,
         enabled: EventFlag = _BOTH,
     ) -> None:
         check_base(base)
         self._prepare(base, on_read, on_write, on_event)
         directions = check_directions(enabled)
+        self._tls = new_layer(base, tls, server_hostname, sock is not None)
         if sock is None:
             self._open(base, -1, directions)
         else:
@@ -69,6 +77,9 @@ class BufferEvent(Transfer):
                 self._open(base, fd, directions)
 
     def _open(self, base: EventBase, fd: int, directions: int) -> None:
+        if self._tls is not None:
+            self._open_tls(base, fd, directions, self._tls)
+            return
         handle = children.new("struct lev_bev *")
         result = lib.lev_bev_open(handle, base._l, fd, directions, self._wants())
         if result < 0:
@@ -132,6 +143,8 @@ class BufferEvent(Transfer):
 
         Wraps: bufferevent_socket_connect() <event2/bufferevent.h>; libevent >= 2.0.
         """
+        if self._tls is not None:
+            self._tls._connect_to(address[0] if isinstance(address, tuple) else None)
         self._connect([address])
 
     def _connect(self, addresses: list[Any]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
     from .._native.running import Loop
+    from ..tls import TLSLayer
     from .connection import BufferEvent
 
 __all__ = ["DataCallback", "EventCallback", "Handle"]
@@ -52,6 +53,7 @@ class Handle(children.Child):
         "_output",
         "_partner",
         "_reason",
+        "_tls",
         "_under",
     )
 
@@ -67,6 +69,7 @@ class Handle(children.Child):
     #: What a filter stands on, and a way to the filter that stands on this one.
     _under: Optional[BufferEvent]
     _above: Optional[Callable[[], Optional[BufferEvent]]]
+    _tls: Optional[TLSLayer]
     _input: Optional[Buffer]
     _output: Optional[Buffer]
 
@@ -84,6 +87,7 @@ class Handle(children.Child):
         self._error = self._reason = None
         self._partner = self._under = self._above = None
         self._input = self._output = None
+        self._tls = None
 
     def _begin(self, base: Loop, handle: Any) -> None:
         """Stand for *handle*, which a call into C has begun."""
@@ -130,7 +134,11 @@ class Handle(children.Child):
         """Return what on_event gets as its error; it may be asked twice for one event."""
         error: Exception
         if what & _ERROR:
-            error = self._reason or check.socket_error("the connection", number)
+            error = (
+                self._reason
+                or (self._tls is not None and self._tls._failure(what, number))
+                or check.socket_error("the connection", number)
+            )
         elif what & _TIMEOUT:
             direction = "written" if what & _WRITING else "read"
             error = TimeoutError(errno.ETIMEDOUT, f"nothing could be {direction} in time")

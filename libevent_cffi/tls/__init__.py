@@ -8,9 +8,10 @@ imported all the same, and using it raises FeatureUnavailableError.
 from __future__ import annotations
 
 from .context import TLSContext
+from .layer import TLSLayer
 
-__all__ = ["TLSContext"]
+__all__ = ["TLSContext", "TLSLayer"]
 
-for _class in (TLSContext,):
+for _class in (TLSContext, TLSLayer):
     _class.__module__ = __name__
 del _class

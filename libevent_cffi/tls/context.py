@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Optional, Union
 from .._native import convert, openssl
 from ..errors import TLSError
 from ..flags import TLSVersion, check_flags
+from .layer import TLSLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
 
+    from .._native.running import Loop
     from ..types import StrPath
 
 __all__ = ["TLSContext"]
@@ -56,7 +58,6 @@ class TLSContext:
 
     __slots__ = (
         "__weakref__",
-        "_allow_dirty_shutdown",
         "_check_hostname",
         "_ctx",
         "_number",
@@ -163,7 +164,6 @@ class TLSContext:
     def _begin(self, server_side: bool, allow_dirty_shutdown: bool) -> None:
         openssl.require()
         self._server_side = server_side
-        self._allow_dirty_shutdown = bool(allow_dirty_shutdown)
         self._check_hostname = False
         self._on_server_name = None
         self._number = openssl.new_number(self)
@@ -171,6 +171,8 @@ class TLSContext:
         made = openssl.lib.lev_tls_context_new(server_side, self._number, complaint)
         if not made:
             openssl.refuse("TLS", complaint)
+        if allow_dirty_shutdown:
+            openssl.lib.lev_tls_take_dirty(made)
         self._ctx = openssl.ffi.gc(made, openssl.lib.lev_tls_context_free, _WEIGHT)
 
     def _trust(self, ca: Optional[Union[StrPath, bytes]], ca_path: Optional[StrPath]) -> None:
@@ -224,6 +226,23 @@ class TLSContext:
             openssl.call(
                 "alpn", openssl.lib.lev_tls_set_alpn, self._ctx, self._server_side, names, len(names)
             )
+
+    # -- connections -----------------------------------------------------------------------------------------
+
+    def _new_layer(self, base: Loop, server_hostname: Optional[str], is_connected: bool) -> TLSLayer:
+        """Return the TLS of a connection to be made; connect() gives what *server_hostname* does not."""
+        if self._server_side:
+            if server_hostname is not None:
+                raise ValueError("server_hostname is for clients: this is a server's context")
+        elif server_hostname is None and is_connected and self._check_hostname:
+            raise ValueError(
+                "server_hostname is needed to check whom the server's certificate is for;"
+                " or make the context with check_hostname=False"
+            )
+        layer = TLSLayer._make(self, base)
+        if server_hostname is not None:
+            layer._set_host(server_hostname, "server_hostname")
+        return layer
 
     # -- called from callbacks.py ----------------------------------------------------------------------------
 

@@ -286,9 +286,14 @@ static int lev_bev_close(struct lev_bev *s, int flush)
     s = lev_bev_top(s);
     bottom = lev_bev_bottom(s);
     lev_bev_detach_buffers(s);
-    if (flush && (s->ending_output || !lev_bev_is_drained(s) || s->below != NULL)
+    if (flush && (s->ending_output || !lev_bev_is_drained(s) || s->below != NULL || s->tls != NULL)
         && (s->connecting || bottom->is_open)) {
         lev_bev_finish(s);
+        s->child.closed = 1;
+        s->child.held = 1;
+        result = LEV_BEV_HOLD;
+    } else if (lev_bev_has_tls(s) && bottom->is_open && lev_bev_is_drained(s) && !lev_bev_say_goodbye(s)) {
+        lev_bev_finish(s);              /* nothing is left to send but that */
         s->child.closed = 1;
         s->child.held = 1;
         result = LEV_BEV_HOLD;
@@ -356,7 +361,8 @@ static int lev_bev_enable(struct lev_bev *s, int events)
     if (entered < 0)
         return entered;
     s->enabled |= (short)events;
-    if (lev_bev_bottom(s)->is_open && bufferevent_enable(s->bev, (short)events) != 0)
+    if (lev_bev_bottom(s)->is_open && !lev_bev_shakes_hands(s)
+        && bufferevent_enable(s->bev, (short)events) != 0)
         result = LEV_ERRNO;
     lev_bev_apply(s);
     if (result == 0)
@@ -372,7 +378,8 @@ static int lev_bev_disable(struct lev_bev *s, int events)
     if (entered < 0)
         return entered;
     s->enabled &= (short)~events;
-    bufferevent_disable(s->bev, (short)events);
+    if (!lev_bev_shakes_hands(s))
+        bufferevent_disable(s->bev, (short)events);
     lev_bev_apply(s);
     result = lev_bev_hold(s);
     lev_leave(s->child.base, entered);
@@ -406,7 +413,7 @@ static int lev_bev_fd(struct lev_bev *s)
 /* After bufferevent_setfd(), which opens the buffers and forgets the priority (bufferevent_sock.c:be_socket_setfd). */
 static void lev_bev_mend(struct lev_bev *s)
 {
-    if (s->kind != LEV_BEV_SOCKET)
+    if (s->kind != LEV_BEV_SOCKET || s->tls != NULL)
         return;
     evbuffer_freeze(bufferevent_get_input(s->bev), 0);
     evbuffer_freeze(bufferevent_get_output(s->bev), 1);
@@ -435,7 +442,7 @@ static int lev_bev_detach(struct lev_bev *s)
     if (entered < 0)
         return entered;
     bottom = lev_bev_bottom(s);
-    if (bottom->kind == LEV_BEV_SOCKET && !s->connecting) {
+    if (bottom->kind == LEV_BEV_SOCKET && s->tls == NULL && !s->connecting) {
         evutil_socket_t fd = bufferevent_getfd(bottom->bev);
         if (fd >= 0 && bufferevent_setfd(bottom->bev, -1) == 0) {
             result = (int)fd;
@@ -455,7 +462,7 @@ static int lev_bev_replace(struct lev_bev *s, int fd)
 
     if (entered < 0)
         return entered;
-    if (s->kind == LEV_BEV_SOCKET)
+    if (s->kind == LEV_BEV_SOCKET && s->tls == NULL)
         result = s->connecting ? LEV_BEV_BUSY : lev_stream_check(s->child.base, fd, &connected);
     if (result == 0) {
         before = bufferevent_getfd(s->bev);

@@ -13,7 +13,7 @@ static int lev_is_forked(struct lev_base *l)
  */
 static int lev_ask_server_name(struct lev_base *l, int64_t context, const char *name, void *ssl)
 {
-    int answer;
+    int attempt, answer = LEV_UNDELIVERED;
     int64_t outer;
 
     if (!l->looping || l->silent || l->closed || lev_is_forked(l) || LEV_NO_PYTHON())
@@ -24,12 +24,28 @@ static int lev_ask_server_name(struct lev_base *l, int64_t context, const char *
         return -1;
     outer = l->current;
     l->current = 0;
-    LEV_INSIST(l, answer, lev_py_server_name(context, name, ssl, l->slot));
+    for (attempt = 0; attempt < LEV_ATTEMPTS && answer == LEV_UNDELIVERED; attempt++) {
+        answer = lev_py_server_name(context, name, ssl, l->slot);
+        if (lev_delivered(l, answer))
+            break;
+    }
     l->current = outer;
+    lev_after_callback(l);
     return answer == LEV_DONE && !l->forked ? 0 : -1;
 }
 
-static const struct lev_bridge lev_bridge_of_this = {lev_ask_server_name, lev_is_forked};
+static int lev_bridge_enter(struct lev_child *c)
+{
+    return lev_child_enter(c);
+}
+
+static void lev_bridge_leave(struct lev_child *c, int entered)
+{
+    lev_leave(c->base, entered);
+}
+
+static const struct lev_bridge lev_bridge_of_this = {
+    lev_ask_server_name, lev_is_forked, lev_bridge_enter, lev_bridge_leave, &lev_forks};
 
 static const struct lev_bridge *lev_bridge(void)
 {

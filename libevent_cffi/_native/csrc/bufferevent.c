@@ -16,6 +16,23 @@ static struct lev_bev *lev_bev_top(struct lev_bev *s)
     return s;
 }
 
+static int lev_bev_has_tls(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below)
+        if (s->tls != NULL)
+            return 1;
+    return 0;
+}
+
+/* What TLS has to say after the last byte.  0: the socket does not take it now, and on_write comes again. */
+static int lev_bev_say_goodbye(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below)
+        if (s->tls != NULL && s->tls->say_goodbye(s->ssl))
+            return 0;
+    return 1;
+}
+
 /* Is everything written that its user wrote? */
 static int lev_bev_is_drained(struct lev_bev *s)
 {
@@ -138,6 +155,8 @@ static void lev_bev_end_output(struct lev_bev *s)
 
     s->ending_output = 0;
     s->ended |= EV_WRITE;
+    if (lev_bev_has_tls(s))
+        return;                         /* it has said goodbye, and still needs both ways */
     if (bottom->kind != LEV_BEV_PAIR)
         shutdown(bufferevent_getfd(bottom->bev), LEV_SHUT_WR);
     else if (bottom->partner != NULL)
@@ -156,6 +175,8 @@ static void lev_bev_go_on(struct lev_bev *s)
         s->flushed = 1;
         bufferevent_flush(s->bev, EV_WRITE, BEV_FINISHED);
     }
+    if (lev_bev_has_tls(s) && (!lev_bev_is_drained(s) || !lev_bev_say_goodbye(s)))
+        return;
     if (!lev_bev_is_drained(lev_bev_bottom(s)))
         return;
     if (s->ending_output)
@@ -164,19 +185,44 @@ static void lev_bev_go_on(struct lev_bev *s)
         lev_bev_close_now(s);
 }
 
+/* Is a handshake of TLS going on?  It reads and writes by itself, and what is enabled is for later. */
+static int lev_bev_shakes_hands(struct lev_bev *s)
+{
+    return s->tls != NULL && !s->is_open;
+}
+
 /* Close it when its output is written. */
 static void lev_bev_finish(struct lev_bev *s)
 {
     s->finishing = 1;
     s->enabled &= ~EV_READ;
-    bufferevent_disable(s->bev, EV_READ);
+    if (!lev_bev_shakes_hands(s))
+        bufferevent_disable(s->bev, EV_READ);
     if (!(s->enabled & EV_WRITE)) {
         s->enabled |= EV_WRITE;
-        bufferevent_enable(s->bev, EV_WRITE);
+        if (!lev_bev_shakes_hands(s))
+            bufferevent_enable(s->bev, EV_WRITE);
     }
     lev_bev_apply(s);
     lev_bev_watch_output(s);
     bufferevent_trigger(s->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* The last that TLS does, if the socket takes it at once.  What was not written is lost, and so nothing is said. */
+static void lev_bev_leave_tls(struct lev_bev *s)
+{
+    struct lev_bev *bottom = lev_bev_bottom(s);
+    struct evbuffer *output = bufferevent_get_output(bottom->bev);
+    evutil_socket_t fd = bufferevent_getfd(bottom->bev);
+
+    if (lev_bev_is_drained(s))
+        s->tls->say_goodbye(s->ssl);
+    if (bottom != s && bottom->kind == LEV_BEV_SOCKET && fd >= 0) {
+        evbuffer_unfreeze(output, 1);
+        evbuffer_write(output, fd);
+    }
+    s->tls->stop(s->ssl);
+    s->tls = NULL;
 }
 
 static void lev_bev_free(struct lev_bev *s)
@@ -217,6 +263,8 @@ static void lev_bev_end(struct lev_child *c)
 {
     struct lev_bev *s = (struct lev_bev *)c, *above = s->above, *below = s->below;
 
+    if (s->tls != NULL)
+        lev_bev_leave_tls(s);
     if (above != NULL) {
         s->above = above->below = NULL;
         lev_child_end(&above->child);
@@ -330,6 +378,9 @@ static void lev_bev_note(struct lev_bev *s, short what)
         s->ended |= over & EV_READ;
     s->enabled &= (short)~over;
     bufferevent_disable(s->bev, over);
+    /* The end of the other side's sending stops TLS both ways (bufferevent_openssl.c:conn_closed). */
+    if (s->tls != NULL && (s->enabled & EV_WRITE) && (what & BEV_EVENT_EOF))
+        bufferevent_enable(s->bev, EV_WRITE);
 }
 
 /* A failure, a time out or an end that nobody wants to hear of ends it. */
@@ -359,17 +410,46 @@ static void lev_bev_tell_event(struct lev_bev *s, short what, int error)
 
 static int lev_bev_next_target(struct lev_bev *s);
 
+/* errno may be older than a failure that is TLS's own, which leaves none. */
+static int lev_is_of_network(int error)
+{
+    static const int numbers[] = {ECONNRESET, EPIPE, ETIMEDOUT, ECONNABORTED, ECONNREFUSED, EHOSTUNREACH,
+        ENETUNREACH, ENETDOWN, ENOTCONN, ENOBUFS, ENOMEM};
+    size_t i;
+
+    for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (numbers[i] == error)
+            return 1;
+    return 0;
+}
+
 static int lev_bev_error(struct lev_bev *s, int error)
 {
     int found = 0;
     ev_socklen_t size = sizeof(found);
     evutil_socket_t fd = bufferevent_getfd(s->bev);
 
+    if (s->tls != NULL && (!s->connecting || s->tls->has_begun(s->ssl)))
+        return lev_is_of_network(error) ? error : 0;
     if (error != 0 && error != EAGAIN && error != EINPROGRESS)
-        return error;
+        return s->connecting && error == ENOTCONN ? ECONNREFUSED : error;
     if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, (void *)&found, &size) == 0 && found != 0)
         return found;
     return s->connecting ? ECONNREFUSED : error == EINPROGRESS || error == EAGAIN ? ECONNRESET : 0;
+}
+
+/* After the handshake: have libevent do what its user wants. */
+static void lev_bev_begin_tls(struct lev_bev *s)
+{
+    short not_enabled = (short)(~s->enabled & bufferevent_get_enabled(s->bev));
+
+    if (s->below != NULL) {
+        struct bufferevent *below = s->below->bev;
+        bufferevent_set_timeouts(below, NULL, NULL);
+    }
+    if (not_enabled & (EV_READ | EV_WRITE))
+        bufferevent_disable(s->bev, not_enabled & (EV_READ | EV_WRITE));
+    bufferevent_enable(s->bev, s->enabled);
 }
 
 /* An attempt to connect has ended.  1: another one has begun. */
@@ -381,8 +461,15 @@ static int lev_bev_attempt_ended(struct lev_bev *s, short what)
         lev_free(s->targets);
         s->targets = NULL;
         s->target_count = s->next_target = 0;
-        if (s->enabled & EV_READ)
+        if (s->tls != NULL)
+            lev_bev_begin_tls(s);
+        else if (s->enabled & EV_READ)
             bufferevent_enable(s->bev, EV_READ);
+        return 0;
+    }
+    if (s->tls != NULL && (s->targets == NULL || s->tls->has_begun(s->ssl))) {
+        s->connecting = 0;              /* it was the handshake that failed */
+        bufferevent_disable(s->bev, EV_READ | EV_WRITE);
         return 0;
     }
     return lev_bev_next_target(s);

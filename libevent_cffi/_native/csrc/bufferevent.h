@@ -50,6 +50,8 @@ struct lev_bev {
     int missed_error;
     int priority;
     int flushed;                /* the filters have been told that this is the end */
+    const struct lev_tls_ops *tls;      /* NULL: it has no TLS; see bridge.h */
+    void *ssl;
     struct evbuffer *watched;   /* the output at the bottom, of which lev_on_stack_output() is told */
     struct lev_target *targets; /* addresses left to try */
     int target_count, next_target;

@@ -29,3 +29,4 @@
 #include "files.c"
 #include "bufferevent.c"
 #include "bevcalls.c"
+#include "bevtls.c"

@@ -1,7 +1,11 @@
 /* TLS over OpenSSL: a module of its own, so that programs without TLS load no libssl. */
 #include "headers.h"
 #include "bridge.h"
-#include <limits.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#endif
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -9,3 +13,4 @@
 #include "tls_errors.c"
 #include "tls_context.c"
 #include "tls_layer.c"
+#include "tls_look.c"

@@ -7,6 +7,7 @@
 struct lev_tls_setup {
     int64_t number;             /* by which Python finds its object */
     int asks_name;              /* has Python a function that chooses by the server's name? */
+    int takes_dirty;            /* may the other side end the connection without saying so? */
     unsigned alpn_size;
     unsigned char *alpn;        /* on the wire: each name after its length */
 };
@@ -19,6 +20,7 @@ struct lev_tls_password {
 
 static const struct lev_bridge *lev_tls_bridge;
 static int lev_tls_setup_index = -1, lev_tls_layer_index = -1;
+#define LEV_TLS_FORKS() (*(volatile long *)lev_tls_bridge->forks)
 
 static void lev_tls_on_info(const SSL *ssl, int where, int value);
 static void lev_tls_name_layer(SSL *ssl, const char *name);
@@ -213,6 +215,11 @@ static void lev_tls_context_free(SSL_CTX *ctx)
 static void lev_tls_ask_name(SSL_CTX *ctx)
 {
     lev_tls_setup_of(ctx)->asks_name = 1;
+}
+
+static void lev_tls_take_dirty(SSL_CTX *ctx)
+{
+    lev_tls_setup_of(ctx)->takes_dirty = 1;
 }
 
 static int lev_tls_set_versions(SSL_CTX *ctx, int least, int most, struct lev_tls_failure *f)
