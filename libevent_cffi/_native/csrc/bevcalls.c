@@ -364,6 +364,8 @@ static int lev_bev_enable(struct lev_bev *s, int events)
     if (lev_bev_bottom(s)->is_open && !lev_bev_shakes_hands(s)
         && bufferevent_enable(s->bev, (short)events) != 0)
         result = LEV_ERRNO;
+    if ((events & EV_READ) && s->tls != NULL && s->is_open)
+        s->tls->read_on(s->ssl);
     lev_bev_apply(s);
     if (result == 0)
         result = lev_bev_hold(s);

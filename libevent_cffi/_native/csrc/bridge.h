@@ -33,6 +33,8 @@ struct lev_tls_ops {            /* what is called in it, for the TLS of one conn
      * take it now; what waits for the output to be written is triggered again.
      */
     int (*say_goodbye)(void *ssl);
-    /* No event of its own comes any more. */
+    /* Reading has been enabled: go on with what is in TLS already. */
+    void (*read_on)(void *ssl);
+    /* It is to be closed: no event of its own comes any more. */
     void (*stop)(void *ssl);
 };

@@ -124,10 +124,17 @@ static int lev_tls_is_full(struct lev_tls_layer *t)
     return high > 0 && evbuffer_get_length(bufferevent_get_input(t->bev)) >= high;
 }
 
+/* Has OpenSSL taken more from the descriptor than libevent has from OpenSSL: data, or the other side's goodbye? */
+static int lev_tls_has_more(struct lev_tls_layer *t)
+{
+    return SSL_pending(t->ssl) > 0 || (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
 /*
- * Read on where OpenSSL has decrypted more than was taken.  When reading was suspended, by a watermark or a rate
- * limit, libevent goes on only after the descriptor is readable again, and it may never be: all that the other
- * side sent is in OpenSSL (bufferevent_openssl.c:consider_reading, be_openssl_enable).
+ * Read on in OpenSSL.  libevent goes on only after the descriptor is readable again, and it may never be: neither
+ * when reading was suspended in the middle of a record, by a watermark or a rate limit
+ * (bufferevent_openssl.c:consider_reading, be_openssl_enable), nor, on 2.2, when a goodbye came with the last data
+ * (bufferevent_ssl.c:do_read).
  */
 static void lev_tls_on_again(evutil_socket_t fd, short what, void *arg)
 {
@@ -137,7 +144,7 @@ static void lev_tls_on_again(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (t->says_goodbye)
         bufferevent_trigger(t->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-    if (t->says_goodbye || SSL_pending(t->ssl) == 0 || lev_tls_is_full(t))
+    if (t->says_goodbye || !lev_tls_has_more(t) || lev_tls_is_full(t) || !(t->bev->enabled & EV_READ))
         return;
     if (event_pending(&t->bev->ev_read, EV_READ, NULL))
         event_active(&t->bev->ev_read, EV_READ, 1);
@@ -150,9 +157,10 @@ static void lev_tls_on_input(struct evbuffer *input, const struct evbuffer_cb_in
     struct lev_tls_layer *t = arg;
 
     (void)input;
-    if (SSL_pending(t->ssl) == 0 || t->says_goodbye)
+    if (!lev_tls_has_more(t) || t->says_goodbye)
         return;
-    if (info->n_deleted > 0 || lev_tls_is_full(t) || !event_pending(&t->bev->ev_read, EV_READ, NULL))
+    if (info->n_deleted > 0 || lev_tls_is_full(t) || (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN)
+        || !event_pending(&t->bev->ev_read, EV_READ, NULL))
         lev_tls_come_back(t, 0);
 }
 
@@ -269,9 +277,30 @@ static void lev_tls_stop_layer(struct lev_tls_layer *t)
     t->bev = NULL;
 }
 
+/* See bridge.h. */
+static void lev_tls_read_on(void *ssl)
+{
+    struct lev_tls_layer *t = lev_tls_layer_of(ssl);
+
+    if (t->bev != NULL && bufferevent_get_underlying(t->bev) == NULL && lev_tls_has_more(t))
+        lev_tls_come_back(t, 0);
+}
+
+/*
+ * A socket that is closed with something unread in it takes back what it has sent (RFC 1122, 4.2.2.13), an alert
+ * for instance: so what is there is read, but not that of a parent.
+ */
 static void lev_tls_stop(void *ssl)
 {
-    lev_tls_stop_layer(lev_tls_layer_of(ssl));
+    struct lev_tls_layer *t = lev_tls_layer_of(ssl);
+    evutil_socket_t fd = t->bev != NULL ? bufferevent_getfd(t->bev) : -1;
+    char nothing[4096];
+    int i;
+
+    if (fd >= 0 && t->forks == LEV_TLS_FORKS())
+        for (i = 0; i < 64 && recv(fd, nothing, sizeof(nothing), 0) > 0; i++)
+            ;
+    lev_tls_stop_layer(t);
 }
 
 /* libevent frees the ssl before the buffers, and both in a later pass (bufferevent.c:bufferevent_finalize_cb_). */
@@ -360,7 +389,8 @@ static int lev_tls_say_goodbye(void *ssl)
 }
 
 static const struct lev_tls_ops lev_tls_ops_of_this = {
-    lev_tls_make, lev_tls_open, lev_tls_free_ssl, lev_tls_has_begun, lev_tls_say_goodbye, lev_tls_stop};
+    lev_tls_make, lev_tls_open, lev_tls_free_ssl, lev_tls_has_begun, lev_tls_say_goodbye,
+    lev_tls_read_on, lev_tls_stop};
 
 static const struct lev_tls_ops *lev_tls_ops(void)
 {
