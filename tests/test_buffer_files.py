@@ -38,7 +38,8 @@ def _nothing_is_left() -> Iterator[None]:
     gc.collect()
     gc.collect()
     lib.lev_memory_fail_after(-1)
-    Buffer().drain()
+    with Buffer() as last:
+        last.drain()
     gc.collect()
     assert (util.memory_counters().blocks, descriptors()) == before
 
@@ -109,7 +110,8 @@ def test_a_segment_that_nobody_uses_is_closed_at_once(file: IO[bytes]) -> None:
     assert told == [1]
     FileSegment(file, on_close=lambda: told.append(2))
     gc.collect()
-    Buffer().drain()
+    with Buffer() as last:
+        last.drain()
     assert told == [1, 2]
 
 
@@ -317,7 +319,8 @@ def test_segments_are_used_and_closed_by_many_threads(file: IO[bytes]) -> None:
             thread.join(DEADLINE)
         del segment, threads
     gc.collect()
-    Buffer().drain()
+    with Buffer() as last:
+        last.drain()
     assert failures == []
     assert len(told) == 30
 

@@ -284,7 +284,7 @@ def test_any_program_does_what_bytes_do() -> None:
     buffers.TestCase().runTest()
     gc.collect()
     gc.collect()
-    Buffer().drain()
-    gc.collect()
+    with Buffer() as buffer:
+        buffer.drain()
     assert (util.memory_counters().blocks, lib.lev_live_objects) == before
     assert Buffers.released == Buffers.lent > 0

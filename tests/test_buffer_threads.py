@@ -30,14 +30,23 @@ BIG = 100_000
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """When a test is over, C holds as much as before."""
-    gc.collect()
-    before = util.memory_counters().blocks, len(LENT)
+    settle(0)
+    before = util.memory_counters().blocks
     yield
     lib.lev_memory_fail_after(-1)
+    settle(before)
+    assert util.memory_counters().blocks <= before
+    assert LENT == {}
+
+
+def settle(wanted: int) -> None:
+    """Have garbage freed, and what C let go of told, until C has no more than *wanted* blocks."""
     for _ in range(3):
+        with Buffer() as buffer:
+            buffer.drain()
+        if util.memory_counters().blocks <= wanted and not LENT:
+            break
         gc.collect()
-        Buffer().drain()
-    assert (util.memory_counters().blocks, len(LENT)) == before
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> None:
@@ -340,7 +349,7 @@ armed = []
 
 dice = random.Random(1)
 data = bytes(100_000)
-gc.disable()  # what strikes in a finalizer is printed
+gc.disable()
 before = util.memory_counters().blocks
 signal.signal(signal.SIGALRM, strike)
 buffer = Buffer()
@@ -350,7 +359,7 @@ while time.monotonic() < end:
     try:
         armed.append(1)
         signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00002, 0.001))
-        while True:
+        while time.monotonic() < end:  # what strikes in a finalizer is lost
             buffer.add_reference(data)
             with buffer.lock():
                 buffer.peek()
@@ -361,13 +370,18 @@ while time.monotonic() < end:
         strikes += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
 print(strikes > 10)
+gc.enable()
+gc.collect()  # PyPy can be struck between the lock and the with, and then gives it back here
 thread = threading.Thread(target=buffer.drain)
 thread.start()
 thread.join(20)
 print(thread.is_alive())
 room = None
 buffer.close()
-gc.collect()
+for _ in range(3):
+    gc.collect()
+    with Buffer() as buffer:
+        buffer.drain()
 print(util.memory_counters().blocks - before, len(LENT) <= strikes // 10)
 """
 
@@ -407,9 +421,8 @@ def fill(buffer: Buffer) -> None:
 def test_every_allocation_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     """MemoryError, at the call, and what is in the buffers is what was put there before."""
     caplog.set_level("CRITICAL", "libevent")
+    before = util.memory_counters().blocks
     for number in range(1, 400):
-        gc.collect()
-        before = util.memory_counters().blocks
         lib.lev_memory_fail_after(number)
         try:
             buffer = Buffer()
@@ -425,9 +438,9 @@ def test_every_allocation_may_fail(caplog: pytest.LogCaptureFixture) -> None:
             assert len(bytes(buffer)) == len(buffer)
             buffer.close()
             del buffer
-        gc.collect()
-        Buffer().drain()
-        assert util.memory_counters().blocks == before, number
+        if number % 20 == 0:
+            settle(before)
+            assert util.memory_counters().blocks <= before, number
     assert 30 < number < 399
 
 
@@ -490,6 +503,5 @@ def test_buffers_come_and_go_beside_a_running_loop(run: Callable[..., None]) -> 
 
     for _ in range(20):
         round_of_threads()
-    gc.collect()
-    Buffer().drain()
+    settle(0)
     assert len(told) == 600 * 20
