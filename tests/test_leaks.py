@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, Event, EventBase, Signal, Timer, util
+from libevent_cffi import PERSIST, READ, Buffer, Event, EventBase, Signal, Timer, util
 from libevent_cffi._native import lib
 from libevent_cffi.errors import ClosedError, LoopBusyError
 from libevent_cffi.event import Operation
@@ -114,7 +114,27 @@ def read_many(base: EventBase, left: socket.socket, right: socket.socket) -> Non
     base.dispatch()
 
 
+def use_buffers(base: EventBase) -> None:
+    """Small and large bytes through buffers, with views, references, files and callbacks."""
+    with Buffer(b"line\n", defer_callbacks_to=base) as one, Buffer(bytes(200_000)) as other:
+        handle = one.on_change(nothing)
+        one.add_reference(b"x" * 100, on_release=nothing)
+        views = other.peek()
+        one.add_buffer(other)
+        one.add_buffer_reference(Buffer(b"y"))
+        with open(__file__, "rb") as file:
+            one.add_file(file)
+        one.readline()
+        with one.reserve(100_000) as room:
+            room.commit(100_000)
+        one.remove_buffer(1000).close()
+        base.dispatch()
+        handle.close()
+        other.add(b"".join(views))
+
+
 OPERATIONS: dict[str, Callable[[EventBase], object]] = {
+    "buffers": use_buffers,
     "make and close a base": lambda base: EventBase().close(),
     "make and drop a base": lambda base: EventBase().call_soon(nothing) and None,
     "a base with priorities": lambda base: EventBase(priorities=10).close(),
