@@ -18,7 +18,7 @@ __all__ = ["TLSLayer"]
 
 _TEXT_SIZE = 256  # more than a server's name, a protocol's and a cipher's have
 _LONGEST_NAME = 255
-_READING = int(BufferEventFlag.READING)
+_WRITING = int(BufferEventFlag.WRITING)
 _CUT_OFF = (
     "TLS: the connection ended without the other side's goodbye (close_notify), so it may have been cut off;"
     " allow_dirty_shutdown=True takes that for an end"
@@ -281,7 +281,7 @@ class TLSLayer:
         """
         complaint = openssl.failure()
         openssl.lib.lev_tls_why(self._ssl, self._bev, complaint)
-        is_silent = not complaint.count and number in (0, errno.EPIPE) and what & _READING
+        is_silent = not complaint.count and number in (0, errno.EPIPE) and not what & _WRITING
         if complaint.dirty or is_silent:
             return TLSError(_CUT_OFF, reasons=("unexpected eof while reading",))
         return openssl.error("TLS", complaint) if complaint.count else None

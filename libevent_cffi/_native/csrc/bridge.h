@@ -28,6 +28,8 @@ struct lev_tls_ops {            /* what is called in it, for the TLS of one conn
     void (*free)(void *ssl);
     /* Has it got as far as the other side? */
     int (*has_begun)(void *ssl);
+    /* Has the other side said that nothing more comes, and nothing failed? */
+    int (*has_ended)(void *ssl);
     /*
      * Tell the other side that nothing more comes, unless that was done or makes no sense any more.  1: it does not
      * take it now; what waits for the output to be written is triggered again.

@@ -24,20 +24,20 @@ static int lev_bev_has_tls(struct lev_bev *s)
     return 0;
 }
 
-/* What TLS has to say after the last byte.  0: the socket does not take it now, and on_write comes again. */
-static int lev_bev_say_goodbye(struct lev_bev *s)
-{
-    for (; s != NULL; s = s->below)
-        if (s->tls != NULL && s->tls->say_goodbye(s->ssl))
-            return 0;
-    return 1;
-}
-
 /* Is everything written that its user wrote? */
 static int lev_bev_is_drained(struct lev_bev *s)
 {
     for (; s != NULL; s = s->below)
         if (evbuffer_get_length(bufferevent_get_output(s->bev)) > 0)
+            return 0;
+    return 1;
+}
+
+/* What TLS has to say after the last byte.  0: the socket does not take it now, and on_write comes again. */
+static int lev_bev_say_goodbye(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below)
+        if (s->tls != NULL && (!lev_bev_is_drained(s) || s->tls->say_goodbye(s->ssl)))
             return 0;
     return 1;
 }
@@ -113,6 +113,8 @@ static void lev_bev_close_now(struct lev_bev *s)
     struct lev_child *c = &s->child;
     int attempt;
 
+    if (c->is_ending)
+        return;                         /* what closes it may be told twice in one pass */
     for (attempt = 0; c->held && attempt < LEV_ATTEMPTS; attempt++)
         if (lev_py_let_go(c->token, c->base->slot) == LEV_DONE)
             c->held = 0;
@@ -175,7 +177,7 @@ static void lev_bev_go_on(struct lev_bev *s)
         s->flushed = 1;
         bufferevent_flush(s->bev, EV_WRITE, BEV_FINISHED);
     }
-    if (lev_bev_has_tls(s) && (!lev_bev_is_drained(s) || !lev_bev_say_goodbye(s)))
+    if (!lev_bev_say_goodbye(s))
         return;
     if (!lev_bev_is_drained(lev_bev_bottom(s)))
         return;
@@ -475,6 +477,22 @@ static int lev_bev_attempt_ended(struct lev_bev *s, short what)
     return lev_bev_next_target(s);
 }
 
+/*
+ * TLS on another bufferevent tells the end of that as its own failure, also when its own end has come before, and
+ * not of which direction it is (bufferevent_openssl.c:be_openssl_eventcb).
+ */
+static short lev_bev_sort_out(struct lev_bev *s, short what)
+{
+    if ((what & BEV_EVENT_ERROR) && !(what & BEV_EVENT_WRITING) && s->tls->has_ended(s->ssl)) {
+        what &= ~(BEV_EVENT_ERROR | BEV_EVENT_EOF | BEV_EVENT_READING);
+        if (!(s->ended & EV_READ))
+            what |= BEV_EVENT_EOF;
+    }
+    if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && !(what & BEV_EVENT_WRITING))
+        what |= BEV_EVENT_READING;
+    return what;
+}
+
 static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct lev_bev *s = arg;
@@ -489,6 +507,8 @@ static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg)
     }
     if (s->child.base->silent || (s->child.closed && !s->finishing))
         return;
+    if (s->tls != NULL && s->below != NULL && !s->connecting)
+        what = lev_bev_sort_out(s, what);
     if (s->connecting && what != 0 && lev_bev_attempt_ended(s, what))
         return;
     if (s->finishing) {

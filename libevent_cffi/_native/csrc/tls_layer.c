@@ -324,6 +324,11 @@ static int lev_tls_has_begun(void *ssl)
     return (in != NULL && BIO_number_read(in) > 0) || (out != NULL && BIO_number_written(out) > 0);
 }
 
+static int lev_tls_has_ended(void *ssl)
+{
+    return (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) && lev_tls_layer_of(ssl)->count == 0;
+}
+
 /* How much of what was sent has not reached the other side's system? */
 static int lev_tls_unsent(struct lev_tls_layer *t)
 {
@@ -389,7 +394,7 @@ static int lev_tls_say_goodbye(void *ssl)
 }
 
 static const struct lev_tls_ops lev_tls_ops_of_this = {
-    lev_tls_make, lev_tls_open, lev_tls_free_ssl, lev_tls_has_begun, lev_tls_say_goodbye,
+    lev_tls_make, lev_tls_open, lev_tls_free_ssl, lev_tls_has_begun, lev_tls_has_ended, lev_tls_say_goodbye,
     lev_tls_read_on, lev_tls_stop};
 
 static const struct lev_tls_ops *lev_tls_ops(void)
