@@ -49,6 +49,7 @@ _OWN = [
     *("native_buffer", "native_bufferevent"),
     "native_dns",
     "native_http_headers",
+    "native_http_server",
     "native_bridge",
 ]
 

@@ -271,6 +271,14 @@ class Listener(children.Child):
         self._checked(lib.lev_listener_enable(self._c, 0), "evconnlistener_disable")
         self._hold()
 
+    def _give_file(self) -> tuple[bytes, int, int]:
+        """Hand over the file of its UNIX socket, which somebody else removes now."""
+        path = ffi.new("char[]", 256)
+        place = ffi.new("uint64_t[2]")
+        if self._checked(lib.lev_listener_give_file(self._c, path, 256, place), "evconnlistener_free"):
+            return ffi.string(path), place[0], place[1]
+        return _NO_FILE
+
     # -- looking ---------------------------------------------------------------------------------------------
 
     @property

@@ -19,5 +19,6 @@ int lev_listener_open(struct lev_listener *s, struct lev_base *l, int fd, unsign
 int lev_listener_enable(struct lev_listener *s, int enabled);
 int lev_listener_is_enabled(struct lev_listener *s);
 int lev_listener_fd(struct lev_listener *s);
+int lev_listener_give_file(struct lev_listener *s, char *path, size_t size, uint64_t place[2]);
 extern "Python" int lev_py_accept(int64_t token, int fd, struct sockaddr *address, int length, int slot);
 extern "Python" int lev_py_listener_error(int64_t token, int error, int slot);

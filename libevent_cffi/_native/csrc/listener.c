@@ -153,17 +153,26 @@ static void lev_on_listener_error(struct evconnlistener *listener, void *arg)
 
 /* -- as a child ------------------------------------------------------------------------------------------ */
 
-static void lev_listener_unlink_path(struct lev_listener *s)
+/* Remove the path of a UNIX socket that this process made, if it is still that one, and free it. */
+static void lev_unlink_path(char *path, uint64_t device, uint64_t inode, long forks)
 {
 #ifndef _WIN32
     struct stat status;
 
-    if (s->path != NULL && s->forks == LEV_RELAXED(&lev_forks) && lstat(s->path, &status) == 0
-        && (uint64_t)status.st_dev == s->device && (uint64_t)status.st_ino == s->inode)
-        unlink(s->path);
+    if (path != NULL && forks == LEV_RELAXED(&lev_forks) && lstat(path, &status) == 0
+        && (uint64_t)status.st_dev == device && (uint64_t)status.st_ino == inode)
+        unlink(path);
 #endif
-    lev_free(s->path);
-    s->path = NULL;
+    lev_free(path);
+}
+
+/* 0; or -1: there is no memory for the copy. */
+static int lev_keep_text(const char *text, char **copy)
+{
+    *copy = text != NULL ? lev_malloc(strlen(text) + 1) : NULL;
+    if (*copy != NULL)
+        strcpy(*copy, text);
+    return text == NULL || *copy != NULL ? 0 : -1;
 }
 
 static void lev_listener_end(struct lev_child *c)
@@ -180,7 +189,8 @@ static void lev_listener_end(struct lev_child *c)
         evutil_closesocket(a->fd);
         lev_free(a);
     }
-    lev_listener_unlink_path(s);
+    lev_unlink_path(s->path, s->device, s->inode, s->forks);
+    s->path = NULL;
 }
 
 static int lev_listener_is_armed(struct lev_child *c)
@@ -234,12 +244,9 @@ static int lev_listener_open(struct lev_listener *s, struct lev_base *l, int fd,
     s->device = device;
     s->inode = inode;
     s->forks = LEV_RELAXED(&lev_forks);
-    s->path = path != NULL ? lev_malloc(strlen(path) + 1) : NULL;
-    if (s->path != NULL)
-        strcpy(s->path, path);
     if (lev_fd_is_too_large(l, fd))
         result = LEV_FD_TOO_LARGE;
-    else if (path == NULL || s->path != NULL)
+    else if (lev_keep_text(path, &s->path) == 0)
         s->listener = evconnlistener_new(
             l->eb, lev_on_accept, s, flags | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_DISABLED, 0, fd);
     if (s->listener != NULL) {
@@ -285,4 +292,23 @@ static int lev_listener_fd(struct lev_listener *s)
     fd = (int)evconnlistener_get_fd(s->listener);
     lev_leave(s->child.base, entered);
     return fd;
+}
+
+/* 1: path and place are those of the UNIX socket's file, which somebody else removes now; 0: there is none. */
+static int lev_listener_give_file(struct lev_listener *s, char *path, size_t size, uint64_t place[2])
+{
+    int result = 0, entered = lev_child_enter(&s->child);
+
+    if (entered < 0)
+        return entered;
+    if (s->path != NULL && strlen(s->path) < size && s->forks == LEV_RELAXED(&lev_forks)) {
+        strcpy(path, s->path);
+        place[0] = s->device;
+        place[1] = s->inode;
+        lev_free(s->path);
+        s->path = NULL;
+        result = 1;
+    }
+    lev_leave(s->child.base, entered);
+    return result;
 }

@@ -30,3 +30,6 @@
 #include "bufferevent.c"
 #include "bevcalls.c"
 #include "bevtls.c"
+#include "http_server.h"
+#include "http_server.c"
+#include "http_request.c"

@@ -1,0 +1,994 @@
+/* Requests that a server answers: what is read of them, what is sent, and what Python is told.  See http_server.h. */
+
+#define LEV_GONE_POLL 1.0       /* seconds between two looks for a client that left, where they have to be taken */
+#ifdef MSG_DONTWAIT
+#define LEV_DONTWAIT MSG_DONTWAIT
+#else
+#define LEV_DONTWAIT 0          /* its sockets do not block anyway */
+#endif
+#define LEV_LARGE_REPLY 32768   /* bytes of a body for which a client may need longer than the read timeout */
+
+/* -- memory ---------------------------------------------------------------------------------------------- */
+
+static void lev_sreq_unref(struct lev_sreq *r)
+{
+    int refs;
+
+    lev_children_lock();
+    refs = --r->refs;
+    lev_children_unlock();
+    if (refs > 0)
+        return;
+    lev_free(r->reason);
+    lev_free(r);
+}
+
+static void lev_sreq_detach_body(struct lev_sreq *r)
+{
+    if (r->has_body)
+        lev_buffer_detach(&r->body);
+    r->has_body = 0;
+}
+
+static void lev_sreq_unwatch(struct lev_sreq *r)
+{
+    if (!r->is_watched)
+        return;
+    event_del(&r->watch);
+    event_debug_unassign(&r->watch);
+    r->is_watched = 0;
+}
+
+/* libevent has it no more, or not after this call. */
+static void lev_sreq_orphan(struct lev_sreq *r)
+{
+    lev_sreq_unwatch(r);
+    lev_sreq_detach_body(r);
+    if (r->conn != NULL)
+        r->conn->request = NULL;
+    if (r->req != NULL && r->req->on_complete_cb_arg == r)
+        evhttp_request_set_on_complete_cb(r->req, NULL, NULL);
+    r->conn = NULL;
+    if (r->is_orphan)
+        evhttp_request_free(r->req);
+    r->is_orphan = 0;
+    r->req = NULL;
+}
+
+/* Forget it: its name means nothing any more. */
+static void lev_sreq_free(struct lev_sreq *r)
+{
+    lev_sreq_orphan(r);
+    lev_name_free(&r->server->requests, r->token);
+    r->server = NULL;
+    lev_sreq_unref(r);
+}
+
+static struct lev_sreq *lev_sreq_new(struct lev_http *h, struct lev_sconn *c, struct evhttp_request *req);
+
+/* -- what waits to be told ------------------------------------------------------------------------------- */
+
+static void lev_http_wake(struct lev_http *h)
+{
+    if (h->child.base->looping && lev_child_has_to_wait(&h->child))
+        lev_child_remember(&h->child);
+    else
+        event_active(&h->later, EV_TIMEOUT, 1);
+}
+
+static void lev_sreq_queue(struct lev_sreq *r)
+{
+    struct lev_http *h = r->server;
+
+    if (!r->is_queued) {
+        r->is_queued = 1;
+        r->next = NULL;
+        *h->queue_end = r;
+        h->queue_end = &r->next;
+    }
+    lev_http_wake(h);
+}
+
+static void lev_sreq_dequeue(struct lev_sreq *r)
+{
+    struct lev_http *h = r->server;
+    struct lev_sreq **at;
+
+    for (at = &h->queue; *at != NULL; at = &(*at)->next)
+        if (*at == r) {
+            *at = r->next;
+            if (h->queue_end == &r->next)
+                h->queue_end = at;
+            break;
+        }
+    r->is_queued = 0;
+}
+
+/* -- calling Python -------------------------------------------------------------------------------------- */
+
+struct lev_telling {
+    struct lev_sreq *r;
+    int what;
+};
+
+static int lev_call_request(struct lev_child *child, void *arg)
+{
+    return lev_py_request(child->token, ((struct lev_sreq *)arg)->token, child->base->slot);
+}
+
+static int lev_call_request_failed(struct lev_child *child, void *arg)
+{
+    return lev_py_request_failed(child->token, ((struct lev_sreq *)arg)->token, child->base->slot);
+}
+
+static int lev_call_request_event(struct lev_child *child, void *arg)
+{
+    struct lev_telling *t = arg;
+
+    return lev_py_request_event(child->token, t->r->token, t->what, child->base->slot);
+}
+
+static int lev_call_request_was_told(struct lev_child *child, void *arg)
+{
+    struct lev_telling *t = arg;
+
+    return lev_py_request_was_told(child->token, t->r->token, t->what, child->base->slot);
+}
+
+/* An answer of ours, where Python has none. */
+static void lev_sreq_fail(struct lev_sreq *r, int status)
+{
+    if (r->req == NULL || r->conn == NULL || r->conn->is_doomed || r->state == LEV_SREQ_ANSWERED)
+        return;
+    if (r->state == LEV_SREQ_STARTED || r->is_reading) {
+        lev_sconn_doom(r->conn);
+        return;
+    }
+    lev_sreq_unwatch(r);
+    r->state = LEV_SREQ_ANSWERED;
+    evhttp_clear_headers(r->req->output_headers);
+    evbuffer_drain(r->req->output_buffer, evbuffer_get_length(r->req->output_buffer));
+    evhttp_send_error(r->req, status, NULL);
+}
+
+/* After a function of the user's that failed: 500 and a word in the log, which are Python's. */
+static void lev_sreq_failed(struct lev_sreq *r, int answer)
+{
+    struct lev_http *h = r->server;
+
+    if (answer == LEV_FAILED || answer == LEV_DONE)
+        lev_child_call(&h->child, lev_call_request_failed, r);
+    if (!h->child.base->forked)
+        lev_sreq_fail(r, answer == LEV_STALE ? HTTP_SERVUNAVAIL : HTTP_INTERNAL);
+}
+
+/* Call the handler.  0: it could not be called. */
+static int lev_sreq_deliver(struct lev_sreq *r)
+{
+    struct lev_http *h = r->server;
+    int answer = lev_child_call(&h->child, lev_call_request, r);
+
+    if (h->child.base->forked)
+        return 1;
+    if (answer == LEV_UNDELIVERED)
+        return 0;
+    if (answer != LEV_DONE || r->state == LEV_SREQ_NEW)
+        lev_sreq_failed(r, answer);
+    return 1;
+}
+
+/* Tell Python.  0: it could not be told. */
+static int lev_sreq_told(struct lev_sreq *r, int what)
+{
+    struct lev_http *h = r->server;
+    struct lev_telling t = {r, what};
+    int answer;
+
+    do
+        answer = lev_child_call(&h->child, lev_call_request_event, &t);
+    while (answer == LEV_MORE && !lev_child_has_to_wait(&h->child) && !h->child.base->forked);
+    if (h->child.base->forked)
+        return 1;
+    if (answer == LEV_FAILED || answer == LEV_RAISED) {
+        lev_sreq_failed(r, answer);
+        lev_child_call(&h->child, lev_call_request_was_told, &t);
+    }
+    return answer != LEV_UNDELIVERED && answer != LEV_MORE;
+}
+
+static void lev_sreq_tell(struct lev_sreq *r, int what)
+{
+    struct lev_http *h = r->server;
+
+    if (!r->is_held || h->child.closed)
+        return;
+    if (!r->is_queued && lev_http_root(h)->inside == 0 && lev_child_may_call(&h->child)) {
+        if (!lev_child_has_to_wait(&h->child) && lev_sreq_told(r, what)) {
+            lev_child_after_callback(&h->child);
+            return;
+        }
+    }
+    if (h->child.closed || h->child.base->forked)
+        return;
+    r->missed |= what;
+    lev_sreq_queue(r);
+}
+
+/* 1: everything that was missed has been told. */
+static int lev_sreq_catch_up(struct lev_sreq *r)
+{
+    struct lev_child *child = &r->server->child;
+    int what;
+
+    if (r->is_undelivered) {
+        if (!lev_sreq_deliver(r))
+            return 0;
+        r->is_undelivered = 0;
+    }
+    while (r->missed && !child->closed && !child->base->forked) {
+        if (lev_child_has_to_wait(child))
+            return 0;
+        what = r->missed & -r->missed;
+        if (r->missed & LEV_TELL_DRAINED)       /* before the end */
+            what = LEV_TELL_DRAINED;
+        if (!lev_sreq_told(r, what))
+            return 0;
+        r->missed &= ~what;
+    }
+    return 1;
+}
+
+static void lev_http_deliver(struct lev_http *h)
+{
+    struct lev_sreq *r, *last = NULL;
+    int count = 0;
+
+    for (r = h->queue; r != NULL; r = r->next)
+        count++;
+    while (count-- > 0 && (r = h->queue) != NULL && r != last) {
+        if (h->child.closed || h->child.base->forked)
+            return;
+        if (lev_child_has_to_wait(&h->child) || !lev_sreq_catch_up(r)) {
+            lev_http_wake(h);
+            break;
+        }
+        if (h->child.base->forked)
+            return;
+        lev_sreq_dequeue(r);
+        if (r->req == NULL)
+            lev_sreq_free(r);
+    }
+    if (h->is_stopping && h->count == 0 && h->queue == NULL && !h->stop_told && !h->child.closed) {
+        if (lev_child_has_to_wait(&h->child)
+            || lev_child_call(&h->child, lev_call_stopped, NULL) == LEV_UNDELIVERED)
+            lev_http_wake(h);
+        else
+            h->stop_told = 1;
+    }
+    if (!h->child.closed)
+        lev_child_after_callback(&h->child);
+}
+
+/* -- a client that leaves -------------------------------------------------------------------------------- */
+
+static void lev_sreq_watch(struct lev_sreq *r);
+
+/* 1: the client will send no more; 0: it may; -1: it has sent something, which hides that. */
+static int lev_sconn_is_left(struct lev_sconn *c)
+{
+    char byte;
+    long got = (long)recv(bufferevent_getfd(c->bev), &byte, 1, MSG_PEEK | LEV_DONTWAIT);
+
+    if (got > 0)
+        return -1;
+    return got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+static void lev_on_sreq_watch(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_sreq *r = arg;
+
+    (void)fd;
+    if (r->server->child.closed || r->conn == NULL)
+        return;
+    if (!r->is_gone && ((what & EV_CLOSED) || lev_sconn_is_left(r->conn) > 0)) {
+        r->is_gone = 1;
+        lev_sreq_tell(r, LEV_TELL_GONE);
+    }
+    if (r->server == NULL || r->server->child.closed || r->server->child.base->forked)
+        return;
+    if (r->deadline > 0 && lev_clock() >= r->deadline) {
+        r->deadline = 0;
+        if (r->state == LEV_SREQ_DEFERRED)
+            lev_sreq_tell(r, LEV_TELL_LATE);
+    }
+    if (r->state == LEV_SREQ_DEFERRED && r->conn != NULL && !r->conn->is_doomed)
+        lev_sreq_watch(r);
+}
+
+/*
+ * evhttp does not read while a request is being answered, so that it does not see the client leave: an event of
+ * ours does, by itself where the method can tell (EV_CLOSED), else by looking when there is something to read.
+ */
+static void lev_sreq_watch(struct lev_sreq *r)
+{
+    struct lev_base *l = r->server->child.base;
+    short events = 0;
+    double wait = r->deadline > 0 ? r->deadline - lev_clock() : -1;
+    struct timeval tv;
+
+    lev_sreq_unwatch(r);
+    if (!r->is_gone && event_base_get_features(l->eb) & EV_FEATURE_EARLY_CLOSE)
+        events = EV_CLOSED;
+    else if (!r->is_gone && lev_sconn_is_left(r->conn) < 0)
+        wait = wait < 0 || wait > LEV_GONE_POLL ? LEV_GONE_POLL : wait;
+    else if (!r->is_gone)
+        events = EV_READ;
+    if (events == 0 && wait < 0 && r->deadline == 0)
+        return;
+    event_assign(&r->watch, l->eb, bufferevent_getfd(r->conn->bev), events, lev_on_sreq_watch, r);
+    r->is_watched = 1;
+    event_add(&r->watch, lev_timeout(wait < 0 && r->deadline > 0 ? 0 : wait, &tv));
+}
+
+/* Its connection has come to its end before it was answered, or before all of that was written. */
+static void lev_sreq_lost(struct lev_sreq *r)
+{
+    r->is_orphan = r->req != NULL && r->req->evcon == NULL;
+    r->conn->request = NULL;
+    r->conn = NULL;
+    lev_sreq_unwatch(r);
+    if (r->is_undelivered) {
+        lev_sreq_dequeue(r);
+        r->is_undelivered = 0;
+    } else
+        lev_sreq_tell(r, LEV_TELL_LOST);
+    r->is_gone = 1;
+    if (r->server == NULL)
+        return;
+    if (r->server->child.base->forked)
+        return;
+    lev_sreq_orphan(r);
+    if (!r->is_queued)
+        lev_sreq_free(r);
+}
+
+/* -- from libevent --------------------------------------------------------------------------------------- */
+
+/* All of the answer was written; the request is freed next (http.c:evhttp_send_done). */
+static void lev_on_sreq_complete(struct evhttp_request *req, void *arg)
+{
+    struct lev_sreq *r = arg;
+    struct lev_sconn *c = r->conn;
+
+    (void)req;
+    if (c != NULL) {
+        c->request = NULL;
+        c->age = c->is_in = 0;
+        lev_sconn_put_down(c);
+        if (c->server->is_stopping)
+            lev_sconn_doom(c);
+    }
+    r->conn = NULL;
+    lev_sreq_tell(r, LEV_TELL_COMPLETE);
+    if (r->server == NULL || r->server->child.base->forked)
+        return;
+    lev_sreq_orphan(r);
+    if (!r->is_queued)
+        lev_sreq_free(r);
+}
+
+static void lev_on_sreq_drained(struct evhttp_connection *evcon, void *arg)
+{
+    struct lev_sreq *r = arg;
+
+    (void)evcon;
+    if (r->conn == NULL || !r->wants_drain || evbuffer_get_length(bufferevent_get_output(r->conn->bev)) > 0)
+        return;
+    r->wants_drain = 0;
+    lev_sreq_tell(r, LEV_TELL_DRAINED);
+}
+
+static struct lev_sreq *lev_sreq_new(struct lev_http *h, struct lev_sconn *c, struct evhttp_request *req)
+{
+    struct lev_sreq *r = lev_calloc(1, sizeof(*r));
+
+    if (r == NULL)
+        return NULL;
+    r->token = lev_name_new(&h->requests, r);
+    if (r->token == 0) {
+        lev_free(r);
+        return NULL;
+    }
+    r->refs = 1;
+    r->left = -1;
+    r->server = h;
+    r->conn = c;
+    r->req = req;
+    c->request = r;
+    evhttp_request_set_on_complete_cb(req, lev_on_sreq_complete, r);
+    return r;
+}
+
+/* -- what evhttp lets pass ------------------------------------------------------------------------------- */
+
+/* Does evhttp read a body with this method (http.c:evhttp_method_may_have_body)? */
+static int lev_method_has_body(int type)
+{
+    switch (type) {
+    case EVHTTP_REQ_GET:
+    case EVHTTP_REQ_POST:
+    case EVHTTP_REQ_PUT:
+    case EVHTTP_REQ_DELETE:
+    case EVHTTP_REQ_OPTIONS:
+    case EVHTTP_REQ_CONNECT:
+    case EVHTTP_REQ_PATCH:
+        return 1;
+    default:
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+        return type >= EVHTTP_REQ_PROPFIND && type <= EVHTTP_REQ_MOVE;
+#else
+        return 0;
+#endif
+    }
+}
+
+static int lev_is_token(const char *text)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    const char *p;
+
+    for (p = text; *p != '\0'; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9')
+                || strchr(others, *p) != NULL))
+            return 0;
+    return p != text;
+}
+
+static int lev_is_length(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+
+    return digits > 0 && digits < 19 && text[digits] == '\0';
+}
+
+/*
+ * Is it certain where the request ends?  evhttp takes the first of several lengths, a length beside chunks, and no
+ * body at all with some methods: what is left of the body would be the next request, for whoever put it there.
+ */
+static int lev_is_framed(struct evhttp_request *req)
+{
+    const struct evkeyval *header;
+    int lengths = 0, encodings = 0, hosts = 0, has_body = 0;
+
+    for (header = req->input_headers->tqh_first; header != NULL; header = header->next.tqe_next) {
+        if (!lev_is_token(header->key))
+            return 0;
+        if (evutil_ascii_strcasecmp(header->key, "Content-Length") == 0) {
+            lengths++;
+            has_body |= strspn(header->value, "0") != strlen(header->value);
+            if (!lev_is_length(header->value))
+                return 0;
+        } else if (evutil_ascii_strcasecmp(header->key, "Transfer-Encoding") == 0) {
+            encodings++;
+            has_body = 1;
+            if (evutil_ascii_strcasecmp(header->value, "chunked") != 0)
+                return 0;
+        } else if (evutil_ascii_strcasecmp(header->key, "Host") == 0)
+            hosts++;
+    }
+    if (lengths + encodings > 1 || hosts > 1 || (encodings && req->minor < 1))
+        return 0;
+    return !has_body || lev_method_has_body(req->type);
+}
+
+/* -- a request ------------------------------------------------------------------------------------------- */
+
+/* libevent's name of a method, or NULL for one that it does not know. */
+static const char *lev_method_name(int type)
+{
+    static const struct {
+        int type;
+        const char *name;
+    } methods[] = {
+        {EVHTTP_REQ_GET, "GET"}, {EVHTTP_REQ_POST, "POST"}, {EVHTTP_REQ_HEAD, "HEAD"}, {EVHTTP_REQ_PUT, "PUT"},
+        {EVHTTP_REQ_DELETE, "DELETE"}, {EVHTTP_REQ_OPTIONS, "OPTIONS"}, {EVHTTP_REQ_TRACE, "TRACE"},
+        {EVHTTP_REQ_CONNECT, "CONNECT"}, {EVHTTP_REQ_PATCH, "PATCH"},
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+        {EVHTTP_REQ_PROPFIND, "PROPFIND"}, {EVHTTP_REQ_PROPPATCH, "PROPPATCH"}, {EVHTTP_REQ_MKCOL, "MKCOL"},
+        {EVHTTP_REQ_LOCK, "LOCK"}, {EVHTTP_REQ_UNLOCK, "UNLOCK"}, {EVHTTP_REQ_COPY, "COPY"},
+        {EVHTTP_REQ_MOVE, "MOVE"},
+#endif
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(methods) / sizeof(*methods); i++)
+        if (methods[i].type == type)
+            return methods[i].name;
+    return NULL;
+}
+
+static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhttp_request *req)
+{
+    struct lev_sreq *r = c->request != NULL ? c->request : lev_sreq_new(h, c, req);
+
+    lev_sconn_stop_counting(c);
+    if (r == NULL) {
+        evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
+        return;
+    }
+    if (!lev_is_framed(req)) {
+        lev_sreq_fail(r, HTTP_BADREQUEST);
+        return;
+    }
+    if (!lev_child_may_call(&h->child)) {
+        lev_sreq_fail(r, HTTP_SERVUNAVAIL);
+        return;
+    }
+    if (lev_child_has_to_wait(&h->child) || !lev_sreq_deliver(r)) {
+        r->is_undelivered = 1;
+        lev_sreq_queue(r);
+    }
+    lev_child_after_callback(&h->child);
+}
+
+/* evhttp has all of a request. */
+static void lev_on_request(struct evhttp_request *req, void *arg)
+{
+    struct lev_http *h = arg;
+    struct lev_sconn *c = lev_sconn_of(h, req->evcon);
+
+    if (c == NULL)
+        evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
+    else if (c->is_refused)
+        lev_sconn_doom(c);
+    else if (!c->is_doomed)
+        lev_sreq_begin(h, c, req);
+}
+
+/* -- Python's calls: to read ----------------------------------------------------------------------------- */
+
+static int lev_sreq_enter(struct lev_http *h, int64_t token, struct lev_sreq **r)
+{
+    int entered = lev_child_enter(&h->child);
+
+    if (entered < 0)
+        return entered;
+    *r = lev_name_find(&h->requests, token);
+    if (*r == NULL) {
+        lev_leave(h->child.base, entered);
+        return LEV_NO_REQUEST;
+    }
+    lev_http_root(h)->inside++;
+    return entered;
+}
+
+static void lev_sreq_leave(struct lev_http *h, int entered)
+{
+    struct lev_http *root = lev_http_root(h);
+
+    if (--root->inside == 0 && root->doomed != NULL && !h->child.base->looping)
+        lev_http_reap(root);
+    lev_leave(h->child.base, entered);
+}
+
+struct lev_text {
+    char *to;
+    size_t room, size;          /* of the text, also when there is less room */
+};
+
+static void lev_text_add(struct lev_text *text, const char *part)
+{
+    size_t size = strlen(part) + 1;
+
+    if (text->size + size <= text->room)
+        memcpy(text->to + text->size, part, size);
+    text->size += size;
+}
+
+static void lev_sreq_line(struct lev_sreq *r, struct lev_text *text)
+{
+    const char *method = lev_method_name(r->req->type);
+    char version[8];
+
+    evutil_snprintf(version, sizeof(version), "%d.%d", r->req->major, r->req->minor);
+    lev_text_add(text, method != NULL ? method : "UNKNOWN");
+    lev_text_add(text, r->req->uri != NULL ? r->req->uri : "");
+    lev_text_add(text, version);
+}
+
+/* Copy a part of it, if there is room; how much room that takes. */
+static int64_t lev_sreq_copy(struct lev_http *h, int64_t token, int what, char *to, size_t room)
+{
+    struct lev_text text = {to, room, 0};
+    struct lev_sreq *r;
+    const struct evkeyval *header;
+    const char *host;
+    int entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    if (r->req == NULL) {
+        lev_sreq_leave(h, entered);
+        return LEV_NO_REQUEST;
+    }
+    if (what == LEV_COPY_LINE)
+        lev_sreq_line(r, &text);
+    else if (what == LEV_COPY_HOST) {
+        host = evhttp_request_get_host(r->req);
+        if (host != NULL)
+            lev_text_add(&text, host);
+    } else
+        for (header = r->req->input_headers->tqh_first; header != NULL; header = header->next.tqe_next) {
+            lev_text_add(&text, header->key);
+            lev_text_add(&text, header->value);
+        }
+    lev_sreq_leave(h, entered);
+    return (int64_t)text.size;
+}
+
+/* What stands for its body; Python lets go of it with lev_sreq_drop_body(). */
+static struct lev_buffer *lev_sreq_body(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    struct lev_buffer *body = NULL;
+    int entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return NULL;
+    if (r->req != NULL && !r->has_body
+        && lev_buffer_open(&r->body, r->req->input_buffer, h->child.base, 0, 0) == 0)
+        r->has_body = 1;
+    if (r->has_body) {
+        lev_children_lock();
+        r->refs++;
+        lev_children_unlock();
+        body = &r->body;
+    }
+    lev_sreq_leave(h, entered);
+    return body;
+}
+
+/* For ffi.gc(), on any thread. */
+static void lev_sreq_drop_body(void *body)
+{
+    lev_sreq_unref((struct lev_sreq *)((char *)body - offsetof(struct lev_sreq, body)));
+}
+
+/* The token of its connection, for the server that accepted it; or LEV_CLIENT_GONE. */
+static int64_t lev_sreq_connection(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    int64_t result;
+    int entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = r->conn != NULL ? r->conn->token : LEV_CLIENT_GONE;
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+static int lev_sreq_is_lost(const struct lev_sreq *r)
+{
+    return r->req == NULL || r->conn == NULL || r->conn->is_doomed;
+}
+
+/* LEV_SREQ_ and whether the client is gone (16), and with it the connection (32); or LEV_NO_REQUEST. */
+static int lev_sreq_state(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    int result, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = r->state | (r->is_gone ? 16 : 0) | (lev_sreq_is_lost(r) ? 32 : 0);
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+static int64_t lev_sreq_unsent(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    int64_t result = 0;
+    int entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    if (!lev_sreq_is_lost(r))
+        result = (int64_t)(evbuffer_get_length(bufferevent_get_output(r->conn->bev))
+            + evbuffer_get_length(r->req->output_buffer));
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+/* -- Python's calls: to answer --------------------------------------------------------------------------- */
+
+/* It is to be answered later, or stands in Python's table for another reason. */
+static int lev_sreq_hold(struct lev_http *h, int64_t token, int defer)
+{
+    struct lev_sreq *r;
+    int result = 0, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    if (defer && r->state == LEV_SREQ_ANSWERED)
+        result = LEV_ANSWERED;
+    else if (lev_sreq_is_lost(r))
+        result = LEV_CLIENT_GONE;
+    else {
+        r->is_held = 1;
+        if (defer && r->state == LEV_SREQ_NEW) {
+            r->state = LEV_SREQ_DEFERRED;
+            if (h->reply_timeout >= 0)
+                r->deadline = lev_clock() + h->reply_timeout;
+            lev_sreq_watch(r);
+        }
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+static int lev_sreq_may_begin(const struct lev_sreq *r)
+{
+    if (r->state == LEV_SREQ_ANSWERED)
+        return LEV_ANSWERED;
+    if (lev_sreq_is_lost(r))
+        return LEV_CLIENT_GONE;
+    return r->state == LEV_SREQ_STARTED ? LEV_TOO_LATE : 0;
+}
+
+static void lev_sreq_clear(struct lev_sreq *r)
+{
+    evhttp_clear_headers(r->req->output_headers);
+    evbuffer_drain(r->req->output_buffer, evbuffer_get_length(r->req->output_buffer));
+}
+
+static int lev_sreq_put_headers(struct lev_sreq *r, const char *packed, size_t size)
+{
+    struct evkeyvalq *headers = r->req->output_headers;
+
+    if (size > 0 && lev_headers_add(headers, packed, size) != 0)
+        return LEV_ERRNO;
+    if (evhttp_find_header(headers, "Transfer-Encoding") != NULL)
+        return LEV_WRONG_LENGTH;        /* that is evhttp's affair */
+    if (lev_http_root(r->server)->is_stopping) {
+        evhttp_remove_header(headers, "Connection");
+        evhttp_add_header(headers, "Connection", "close");
+    }
+    return 0;
+}
+
+static int lev_status_has_body(int status)
+{
+    return status >= 200 && status != HTTP_NOCONTENT && status != HTTP_NOTMODIFIED;
+}
+
+/* What Content-Length says, or -1. */
+static int64_t lev_sreq_promise(struct lev_sreq *r)
+{
+    const char *length = evhttp_find_header(r->req->output_headers, "Content-Length");
+
+    if (length == NULL)
+        return -1;
+    return lev_is_length(length) ? (int64_t)strtoll(length, NULL, 10) : -2;
+}
+
+/*
+ * libevent would send the body of an answer that has none, and not tell its length to HEAD
+ * (http.c:evhttp_make_header): a client could not tell where the next answer begins.
+ */
+static int lev_sreq_settle(struct lev_sreq *r, int status)
+{
+    struct evbuffer *body = r->req->output_buffer;
+    size_t size = evbuffer_get_length(body);
+    int64_t promise = lev_sreq_promise(r);
+    int is_head = r->req->type == EVHTTP_REQ_HEAD;
+    char length[24];
+
+    if (promise == -2 || (promise >= 0 && !is_head && lev_status_has_body(status) && promise != (int64_t)size))
+        return LEV_WRONG_LENGTH;
+    if (is_head && promise < 0 && lev_status_has_body(status)) {
+        evutil_snprintf(length, sizeof(length), "%zu", size);
+        if (evhttp_add_header(r->req->output_headers, "Content-Length", length) != 0)
+            return LEV_ERRNO;
+    }
+    if (is_head || !lev_status_has_body(status))
+        evbuffer_drain(body, size);
+    return 0;
+}
+
+static int lev_sreq_put_body(struct lev_sreq *r, const char *data, size_t size, struct lev_buffer *moved)
+{
+    int result, entered;
+
+    if (size > 0 && evbuffer_add(r->req->output_buffer, data, size) != 0)
+        return LEV_ERRNO;
+    if (moved == NULL)
+        return 0;
+    entered = lev_buffer_enter(moved);
+    if (entered < 0)
+        return entered;
+    result = evbuffer_add_buffer(r->req->output_buffer, moved->eb) == 0 ? 0 : lev_buffer_refusal();
+    lev_buffer_leave(moved, entered);
+    return result;
+}
+
+static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason)
+{
+    lev_sreq_unwatch(r);
+    if (evbuffer_get_length(r->req->output_buffer) > LEV_LARGE_REPLY)
+        lev_sconn_lift(r->conn);
+    r->state = LEV_SREQ_ANSWERED;
+    evhttp_send_reply(r->req, status, reason, NULL);
+}
+
+/*
+ * Answer.  packed has the headers; the body is data, then what is in the buffer "moved".  LEV_CLIENT_GONE also
+ * when the client had left, but the answer was given to libevent: one that only stopped sending gets it.
+ */
+static int lev_sreq_reply(struct lev_http *h, int64_t token, int status, const char *reason, const char *packed,
+    size_t packed_size, const char *data, size_t size, struct lev_buffer *moved)
+{
+    struct lev_sreq *r;
+    int result, was_gone, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = lev_sreq_may_begin(r);
+    if (result == 0) {
+        was_gone = r->is_gone;
+        result = lev_sreq_put_headers(r, packed, packed_size);
+        if (result == 0)
+            result = lev_sreq_put_body(r, data, size, moved);
+        if (result == 0)
+            result = lev_sreq_settle(r, status);
+        if (result == 0) {
+            lev_sreq_send(r, status, reason);
+            result = was_gone ? LEV_CLIENT_GONE : 0;
+        } else
+            lev_sreq_clear(r);
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+/* To a client of HTTP/1.0 only the end of the connection can tell the end of the body. */
+static void lev_sreq_end_with_connection(struct lev_sreq *r)
+{
+    if (r->req->minor >= 1 || lev_sreq_promise(r) >= 0)
+        return;
+    evhttp_remove_header(r->req->input_headers, "Connection");
+    evhttp_remove_header(r->req->output_headers, "Connection");
+    evhttp_add_header(r->req->output_headers, "Connection", "close");
+}
+
+/* Begin an answer; the request has to be held. */
+static int lev_sreq_start(struct lev_http *h, int64_t token, int status, const char *reason, const char *packed,
+    size_t packed_size)
+{
+    struct lev_sreq *r;
+    int result, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = lev_sreq_may_begin(r);
+    if (result == 0 && r->is_gone)
+        result = LEV_CLIENT_GONE;
+    if (result == 0) {
+        result = lev_sreq_put_headers(r, packed, packed_size);
+        if (result == 0 && lev_sreq_promise(r) == -2)
+            result = LEV_WRONG_LENGTH;
+        if (result == 0) {
+            if (lev_status_has_body(status) && r->req->type != EVHTTP_REQ_HEAD)
+                r->left = lev_sreq_promise(r);
+            lev_sreq_end_with_connection(r);
+            lev_sreq_unwatch(r);
+            lev_sconn_lift(r->conn);
+            r->state = LEV_SREQ_STARTED;
+            r->is_held = 1;
+            evhttp_send_reply_start(r->req, status, reason);
+        } else
+            lev_sreq_clear(r);
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+static int lev_sreq_may_go_on(const struct lev_sreq *r)
+{
+    if (r->state == LEV_SREQ_ANSWERED)
+        return LEV_ANSWERED;
+    if (lev_sreq_is_lost(r))
+        return LEV_CLIENT_GONE;
+    return r->state == LEV_SREQ_STARTED ? 0 : LEV_NOT_STARTED;
+}
+
+static int lev_sreq_put_piece(struct lev_sreq *r, const char *data, size_t size, struct lev_buffer *moved)
+{
+    struct evbuffer *piece;
+    int entered = 0, result = 0;
+
+    if (moved != NULL) {
+        entered = lev_buffer_enter(moved);
+        if (entered < 0)
+            return entered;
+        size = evbuffer_get_length(moved->eb);
+    }
+    if (size > INT32_MAX || (r->left >= 0 && (int64_t)size > r->left))
+        result = LEV_WRONG_LENGTH;
+    piece = result == 0 ? evbuffer_new() : NULL;
+    if (result == 0 && piece == NULL)
+        result = LEV_ERRNO;
+    if (result == 0 && size > 0) {
+        if ((moved != NULL ? evbuffer_add_buffer(piece, moved->eb) : evbuffer_add(piece, data, size)) != 0)
+            result = moved != NULL ? lev_buffer_refusal() : LEV_ERRNO;
+        else {
+            r->left -= r->left >= 0 ? (int64_t)size : 0;
+            evhttp_send_reply_chunk_with_cb(r->req, piece, lev_on_sreq_drained, r);
+        }
+    }
+    if (piece != NULL)
+        evbuffer_free(piece);
+    if (moved != NULL)
+        lev_buffer_leave(moved, entered);
+    return result;
+}
+
+/* Send a piece of the body; with "tell", Python is told when all pieces are written. */
+static int lev_sreq_chunk(struct lev_http *h, int64_t token, const char *data, size_t size, struct lev_buffer *moved,
+    int tell)
+{
+    struct lev_sreq *r;
+    int result, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = lev_sreq_may_go_on(r);
+    if (result == 0)
+        result = lev_sreq_put_piece(r, data, size, moved);
+    if (result == 0 && tell) {
+        r->wants_drain = 1;
+        if (evbuffer_get_length(bufferevent_get_output(r->conn->bev)) == 0)
+            lev_on_sreq_drained(NULL, r);
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+static int lev_sreq_end(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    int result, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = lev_sreq_may_go_on(r);
+    if (result == 0) {
+        r->state = LEV_SREQ_ANSWERED;
+        if (r->left > 0) {
+            lev_sconn_doom(r->conn);
+            result = LEV_WRONG_LENGTH;
+        } else
+            evhttp_send_reply_end(r->req);      /* it may be complete at once, and freed */
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}
+
+/* Give it up: its connection is closed, and Python hears no more of it. */
+static int lev_sreq_close(struct lev_http *h, int64_t token)
+{
+    struct lev_sreq *r;
+    int entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    r->is_held = 0;
+    r->missed = 0;
+    r->state = LEV_SREQ_ANSWERED;
+    if (r->conn != NULL && !r->conn->is_doomed)
+        lev_sconn_doom(r->conn);
+    lev_sreq_leave(h, entered);
+    return 0;
+}

@@ -1,0 +1,144 @@
+/*
+ * HTTP servers: evhttp, and what we keep beside it.
+ *
+ * A struct lev_http is a child of its base.  Its clients' connections (lev_sconn) and their requests (lev_sreq) are
+ * known to Python by tokens, which a table of their server turns into pointers: a stale one finds nothing, so a
+ * request needs no finalizer, and nothing that Python does can meet one that libevent has freed.
+ *
+ * A connection is made known to us by this: evhttp calls our bevcb for a bufferevent, and has set its own callbacks
+ * on it when it comes back, with the evhttp_connection as their argument.  So an event of ours, run before anything
+ * is read, finds out which connection it became, and sets the close callback that tells of its end.
+ *
+ * libevent runs callbacks in the middle of its own functions, so a connection is never freed where that is
+ * asked for while a loop runs, but by the server's event "doom".
+ */
+
+enum {                          /* more answers of calls that fail */
+    LEV_ANSWERED = -60,         /* the request was answered, or given up */
+    LEV_CLIENT_GONE = -61,
+    LEV_NOT_STARTED = -62,      /* send_chunk() and end() without start() */
+    LEV_WRONG_LENGTH = -63,     /* the body is not as long as Content-Length says */
+    LEV_NO_REQUEST = -64,       /* nothing is left of it */
+    LEV_TOO_LATE = -65,         /* half of it has been sent */
+    LEV_BAD_VHOST = -66
+};
+
+#define LEV_FAILED 5            /* a trampoline's answer: the user's function raised, and the server goes on */
+#define LEV_MORE 6              /* it wants to be called again */
+
+enum {                          /* what is told of a request */
+    LEV_TELL_COMPLETE = 1,      /* all was written; the request ends */
+    LEV_TELL_GONE = 2,          /* the client went away */
+    LEV_TELL_LOST = 4,          /* so did the connection; the request ends */
+    LEV_TELL_DRAINED = 8,       /* what send_chunk() took was written */
+    LEV_TELL_LATE = 16,         /* it was deferred, and reply_timeout has passed */
+    LEV_TELL_BODY = 32,         /* a piece of the body of a route with stream=True */
+    LEV_TELL_BODY_END = 64
+};
+
+enum {                          /* lev_http_set() */
+    LEV_SET_MAX_HEADERS, LEV_SET_MAX_BODY, LEV_SET_MAX_CONNECTIONS, LEV_SET_READ_TIMEOUT, LEV_SET_WRITE_TIMEOUT,
+    LEV_SET_REPLY_TIMEOUT, LEV_SET_LINGERING, LEV_SET_METHODS, LEV_SET_WANTS_HEADERS, LEV_SET_WANTS_BEV
+};
+
+enum {                          /* lev_sreq_copy() */
+    LEV_COPY_LINE,              /* method, target and version */
+    LEV_COPY_HOST,
+    LEV_COPY_HEADERS            /* as http_headers.c packs them */
+};
+
+enum { LEV_SREQ_NEW, LEV_SREQ_DEFERRED, LEV_SREQ_STARTED, LEV_SREQ_ANSWERED };
+
+struct lev_name {
+    int64_t token;              /* 0: free */
+    void *what;
+    int next;                   /* free: the next free one, or -1 */
+};
+
+struct lev_names {
+    struct lev_name *all;
+    int size, free;             /* free: the first that is, or -1 */
+    int64_t uses;
+};
+
+struct lev_sreq;
+
+struct lev_sconn {
+    struct lev_sconn *next, **before;   /* of its server: claimed, or not yet */
+    struct lev_sconn *chain;            /* in its server's table, by evcon */
+    struct lev_sconn *doomed;
+    struct lev_http *server;
+    struct bufferevent *bev;
+    struct evhttp_connection *evcon;    /* NULL: not claimed yet */
+    struct lev_sreq *request;           /* the one that is being served */
+    int64_t token;
+    int is_plain;               /* no TLS: its descriptor may be written to */
+    int age;                    /* sweeps since it began to wait for a request */
+    int is_in;                  /* the headers of that are in: 2.2 only */
+    int is_doomed, is_refused, is_lifted;
+    struct evbuffer_cb_entry *counter;  /* counts what comes from a slow client, in 2.1 */
+    size_t received;
+};
+
+struct lev_sreq {
+    struct lev_sreq *next;      /* on its server's list of what is to be told */
+    struct lev_http *server;
+    struct lev_sconn *conn;     /* NULL: gone */
+    struct evhttp_request *req; /* NULL: libevent has it no more */
+    int64_t token;
+    int refs;                   /* its connection or what is to be told; Python's handle for the body */
+    int state;
+    int is_held;                /* Python has it in its table, and has to be told of its end */
+    int is_queued;              /* on that list */
+    int missed;                 /* LEV_TELL_ bits that wait there */
+    int is_undelivered;         /* the request itself waits there */
+    int is_gone;                /* the client is; it may still take an answer */
+    int is_orphan;              /* we free req, since its connection did not */
+    int wants_drain;
+    int is_reading;             /* its body is still coming: an answer has to wait, see lev_on_headers() */
+    int status;                 /* of that answer */
+    char *reason;
+    int64_t left;               /* bytes that Content-Length promises and are not sent yet; -1: no promise */
+    double deadline;            /* of reply_timeout, or 0 */
+    int is_watched;
+    struct event watch;         /* for a client that goes away while the answer is deferred */
+    int has_body;
+    struct lev_buffer body;
+};
+
+struct lev_bound {              /* one address that a server listens on */
+    struct lev_child child;
+    struct lev_bound *next_of_all;      /* under lev_children_mutex */
+    struct lev_http *server;
+    struct evhttp_bound_socket *bound;  /* NULL: it has ended */
+    struct evconnlistener *listener;
+    struct event again;         /* after a pause, see listener.c */
+    int enabled;
+    int wants_bev;              /* Python makes the bufferevents */
+    int is_plain;
+    char *path;
+    uint64_t device, inode;
+    long forks;
+};
+
+struct lev_http {
+    struct lev_child child;
+    struct evhttp *http;
+    struct lev_http *parent;            /* it is a virtual host of that one */
+    struct lev_http *hosts, *next_host; /* its own virtual hosts */
+    struct lev_names clients, requests;
+    struct lev_sconn *connections, *fresh, *doomed;
+    struct lev_sconn **by_evcon;
+    int bucket_count;
+    struct lev_sreq *queue, **queue_end;        /* what is to be told later */
+    int count, bound_count;
+    int max_connections;        /* 0: any number */
+    int is_stopping, stop_told;
+    int inside;                 /* calls of ours: what libevent tells during them is told later */
+    int wants_headers, wants_bev;
+    double read_timeout, write_timeout, reply_timeout;  /* below 0: none */
+    char *content_type;
+    struct event claim, doom, later, sweep;
+    long forks;
+    lev_methods_t methods;
+};

@@ -1,0 +1,93 @@
+"""The connections of a server's clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._native import convert
+from .._native._libevent import lib
+from ..errors import ClosedError
+
+if TYPE_CHECKING:
+    from ..types import SocketAddress
+    from .server import Server
+
+__all__ = ["ServerConnection"]
+
+
+class ServerConnection:
+    """
+    A client's connection, over which its requests come one after another.
+
+    Two are equal when they are the same connection.
+
+    Wraps: evhttp_connection_get_server() evhttp_request_get_connection() <event2/http.h>; libevent >= 2.0.
+    """
+
+    __slots__ = ("__weakref__", "_number", "_peer", "_server")
+
+    def __init__(self, server: Server, number: int) -> None:
+        self._server = server
+        self._number = number
+        self._peer: SocketAddress | None = None
+
+    def _fd(self) -> int:
+        fd: int = lib.lev_sconn_fd(self._server._c, self._number)
+        if fd == lib.LEV_NO_REQUEST:
+            raise ClosedError(f"{self!r}: the client has left, or it was closed")
+        return self._server._checked(fd, "evhttp_connection_get_bufferevent")
+
+    @property
+    def server(self) -> Server:
+        """
+        The server that accepted it.
+
+        Wraps: evhttp_connection_get_server() <event2/http.h>; libevent >= 2.1.
+        """
+        return self._server
+
+    @property
+    def peer_address(self) -> SocketAddress:
+        """
+        The client's address.  Raises ClosedError where it was not asked for in time, OSError.
+
+        Wraps: evhttp_connection_get_peer() evhttp_connection_get_addr() <event2/http.h>; libevent >= 1.4.
+        """
+        if self._peer is None:
+            self._peer = convert.peer_address(self._fd())
+        return self._peer
+
+    @property
+    def local_address(self) -> SocketAddress:
+        """The address that the client has connected to.  Raises ClosedError, WrongThreadError."""
+        return convert.local_address(self._fd())
+
+    @property
+    def closed(self) -> bool:
+        """Is it closed, by the client or by this side?"""
+        return not lib.lev_sconn_is_open(self._server._c, self._number)
+
+    def close(self) -> None:
+        """
+        Close it now; any number of times, from inside any callback too.
+
+        A request on it that has not been answered is told (on_close).  Raises WrongThreadError.
+
+        Wraps: evhttp_connection_free() <event2/http.h>; libevent >= 1.4.
+        """
+        result = lib.lev_sconn_close(self._server._c, self._number)
+        if result < 0 and result not in (lib.LEV_NO_REQUEST, lib.LEV_CLOSED):
+            self._server._checked(result, "evhttp_connection_free")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ServerConnection):
+            return NotImplemented
+        return self._server is other._server and self._number == other._number
+
+    def __hash__(self) -> int:
+        return hash((id(self._server), self._number))
+
+    def __repr__(self) -> str:
+        if self._peer is None:
+            return f"<ServerConnection {self._number & 0xFFFFFF}>"
+        return f"<ServerConnection {convert.format_address(self._peer)}>"
