@@ -243,6 +243,33 @@ ResolverOptions
     use_vc
     ignore_tc
     edns_udp_size
+Question(name, type, class_)
+    name
+    type
+    class_
+Request()
+    questions
+    flags
+    peer_address
+    server
+    answered
+    add_a(name, addresses, *, ttl)
+    add_aaaa(name, addresses, *, ttl)
+    add_ptr(address, name, *, ttl)
+    add_cname(name, canonical_name, *, ttl)
+    add_reply(section, name, type, data, *, ttl, class_=1)
+    set_flags(flags)
+    respond(code=0)
+    drop()
+    defer()
+Server(base, address, handler, *, tcp=False, tcp_max_clients=None, tcp_idle_timeout=None)
+    base
+    handler
+    address
+    port
+    fileno()
+    close()
+    closed
 Resolver(base, *, resolv_conf=True, resolv_conf_options=SEARCH|NAMESERVERS|MISC, hosts=True, nameservers=(),
          search=None, cache=False, keepalive=False, **options)
     default(base)
@@ -265,6 +292,8 @@ Resolver(base, *, resolv_conf=True, resolv_conf_options=SEARCH|NAMESERVERS|MISC,
     clear_search()
     load_hosts(path=None)
     clear_hosts()
+    cache_add(name, addresses, *, ttl)
+    cache_lookup(name, port=0, *, family=0)
     close()
     closed
 """
@@ -359,7 +388,11 @@ Buffer(data=b'', *, defer_callbacks_to=None)
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
 PrepareWatcher.closed CheckWatcher.closed CommonTimeout.base CommonTimeout.seconds Statistics
-EventBase.running Listener.base Listener.enabled Listener.close Listener.closed
+EventBase.running Query.name Query.resolver Query.base Query.done Query.cancelled Query.error
+Query.result Query.wait Query.cancel Request.questions Request.flags Request.server Request.answered
+Request.defer Resolver.base Resolver.closed Resolver.pending Server.base Server.handler Server.address
+Server.port Server.fileno Server.close Server.closed
+Listener.base Listener.enabled Listener.close Listener.closed
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
 Operation.cancel TLSContext.server_side TLSLayer.context BufferEvent.tls
@@ -485,11 +518,11 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("buffer", "event", "listener", "tag", "tls", "watch", "thread", "util", "lowlevel"):
+    for name in ("buffer", "dns", "event", "listener", "tag", "tls", "watch", "thread", "util", "lowlevel"):
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)
-            if inspect.isclass(thing) and not issubclass(thing, (tuple, io.IOBase)):
+            if inspect.isclass(thing) and not issubclass(thing, (tuple, io.IOBase, Sequence, dict)):
                 yield each, inspect.getdoc(thing) or ""
                 for member in vars_of(thing):
                     yield f"{each}.{member}", inspect.getdoc(_static(thing, member)) or ""

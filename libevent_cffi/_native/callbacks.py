@@ -40,7 +40,17 @@ from typing import Any, Optional, TypeVar
 from ..flags import BUFFER_EVENT_FLAGS, EVENT_FLAGS
 from ._libevent import ffi, lib
 
-__all__ = ["DELIVERING", "SOON", "Call", "delivers", "give_slot_back", "take_held", "take_slot", "trampoline"]
+__all__ = [
+    "DELIVERING",
+    "SOON",
+    "Call",
+    "calls_in",
+    "delivers",
+    "give_slot_back",
+    "take_held",
+    "take_slot",
+    "trampoline",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -345,17 +355,6 @@ def lev_py_let_go(token: int, slot: int) -> int:
 
 
 @trampoline
-def lev_py_dns_finished(token: int, slot: int) -> int:
-    """Queries of a resolver have finished: no user's function is called, their completions are queued."""
-    try:
-        resolver = loops[slot]._children[token]
-    except KeyError:
-        return STALE
-    resolver._take_finished()
-    return DONE
-
-
-@trampoline
 def lev_py_accept(token: int, fd: int, address: Any, length: int, slot: int) -> int:
     """A connection: callback(listener, sock, address, *args)."""
     loop = loops[slot]
@@ -481,19 +480,19 @@ def lev_py_bev_event(token: int, what: int, number: int, slot: int) -> int:
     return DONE
 
 
-def _calls_in(function: Callable[..., Any]) -> frozenset[int]:
+def calls_in(function: Callable[..., Any]) -> frozenset[int]:
     return _offsets(function.__code__, and_after=True)
 
 
 #: These get twice the slot, and whether the event is not pending any more.
 _TOLD_IF_LAST = (lev_py_plain.__code__, lev_py_event.__code__, lev_py_signal.__code__)
 
-_calls_in_plain = _calls_in(lev_py_plain)
-_calls_in_event = _calls_in(lev_py_event)
-_calls_in_signal = _calls_in(lev_py_signal)
-_calls_in_soon = _calls_in(lev_py_soon)
-_calls_in_accept = _calls_in(lev_py_accept)
-_calls_in_listener_error = _calls_in(lev_py_listener_error)
-_calls_in_server_name = _calls_in(lev_py_server_name)
-_calls_in_bev_data = _calls_in(lev_py_bev_data)
-_calls_in_bev_event = _calls_in(lev_py_bev_event)
+_calls_in_plain = calls_in(lev_py_plain)
+_calls_in_event = calls_in(lev_py_event)
+_calls_in_signal = calls_in(lev_py_signal)
+_calls_in_soon = calls_in(lev_py_soon)
+_calls_in_accept = calls_in(lev_py_accept)
+_calls_in_listener_error = calls_in(lev_py_listener_error)
+_calls_in_server_name = calls_in(lev_py_server_name)
+_calls_in_bev_data = calls_in(lev_py_bev_data)
+_calls_in_bev_event = calls_in(lev_py_bev_event)

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Resource"]
+__all__ = ["Answering", "Resource"]
+
+
+class Answering:
+    """A request that a handler has to answer: when the handler fails, its protocol has an answer for that."""
+
+    __slots__ = ()
+
+    def _fail(self, error: BaseException) -> bool:
+        """Answer it; return whether *error* has been dealt with, and the loop goes on."""
+        raise NotImplementedError
 
 
 class Resource:

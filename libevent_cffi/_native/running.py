@@ -18,7 +18,7 @@ from ..errors import ClosedError, LoopBusyError, WrongThreadError
 from ..flags import Feature
 from . import callbacks, check, lent, logs, wakeup
 from ._libevent import ffi, lib
-from .resources import Resource
+from .resources import Answering, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -316,12 +316,13 @@ class Loop(Resource):
 
     def _settle(self, state: int) -> Optional[BaseException]:
         """Return the failure that dispatch() has to raise, after offering it to error_handler."""
-        failures = list(self._take_failures())
+        taken = list(self._take_failures())
+        failures = [failure for failure in taken if not self._is_answered(failure, state)]
         held = callbacks.take_held(self) if state & _BROKEN else None
         if held is not None:
             failures.append((held, self, 0, False, None))
         if not failures:
-            return self._unexplained(state)
+            return None if taken else self._unexplained(state)
         for _, source, _, delivered, _ in failures:
             if delivered and isinstance(source, Resource):
                 source._after_failure()
@@ -337,6 +338,13 @@ class Loop(Resource):
         if handler is None or not isinstance(error, Exception) or state & _FORKED:
             return error
         return self._handle(handler, error, source)
+
+    def _is_answered(self, failure: Failure, state: int) -> bool:
+        """Have the request of a server whose handler failed answered; that is no failure of the loop."""
+        error, source, _, delivered, _ = failure
+        if not delivered or state & _FORKED or not isinstance(source, Answering):
+            return False
+        return source._fail(error)
 
     def _take_failures(self) -> Iterator[Failure]:
         """Generate the failures, the first one first; a one-shot event that had its turn leaves the table."""

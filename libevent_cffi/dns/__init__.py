@@ -8,6 +8,8 @@ finishes once.  A Server answers.
 from .answers import Answer, error_text
 from .options import ResolverOptions
 from .queries import Query
+from .requests import Question, Request
 from .resolver import Resolver
+from .server import Server
 
-__all__ = ["Answer", "Query", "Resolver", "ResolverOptions", "error_text"]
+__all__ = ["Answer", "Query", "Question", "Request", "Resolver", "ResolverOptions", "Server", "error_text"]

@@ -14,7 +14,7 @@ from .names import encode_name
 if TYPE_CHECKING:
     from ..types import AddrInfo
 
-__all__ = ["Wanted"]
+__all__ = ["Wanted", "read_addresses"]
 
 _STRIDE: int = lib.LEV_ADDRESS_STRIDE
 
@@ -79,16 +79,21 @@ class Wanted:
         if answer.error:
             raise lookup_error(self.name, answer.error)
         canonical = (answer.canonical or self.name) if self._flags & socket.AI_CANONNAME else ""
-        memory = ffi.from_buffer(answer.data)
-        found: list[AddrInfo] = []
-        for at in range(0, len(answer.data), _STRIDE):
-            address: Any = convert.sockaddr_from_c(memory + at, _STRIDE)
-            family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-            for kind, proto, port in self._kinds:
-                entry = (family, socket.SocketKind(kind), proto, canonical, (address[0], port, *address[2:]))
-                found.append(entry)
-                canonical = ""
-        return found
+        return read_addresses(answer.data, self._kinds, canonical)
+
+
+def read_addresses(data: bytes, kinds: list[tuple[int, int, int]], canonical: str) -> list[AddrInfo]:
+    """Make the tuples of the addresses in *data*: one for each of *kinds*, the first with the name."""
+    memory = ffi.from_buffer(data)
+    found: list[AddrInfo] = []
+    for at in range(0, len(data), _STRIDE):
+        address: Any = convert.sockaddr_from_c(memory + at, _STRIDE)
+        family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+        for kind, proto, port in kinds:
+            entry = (family, socket.SocketKind(kind), proto, canonical, (address[0], port, *address[2:]))
+            found.append(entry)
+            canonical = ""
+    return found
 
 
 def _check_port(port: Union[int, str, None]) -> Union[int, str, None]:

@@ -47,3 +47,40 @@ def packed_address(address: Union[str, IPv4Address, IPv6Address]) -> tuple[int, 
         except OSError:
             continue
     raise ValueError(f"not an address: {address!r}")
+
+
+def encode_record_name(name: str) -> bytes:
+    """
+    Return a name as it stands in records: also the root, and what decode_record_name() gave.
+
+    ValueError for what is too long.  libevent would send memory that is not the answer's.
+    """
+    if name in (".", ""):
+        convert.c_text(name, "name")
+        return b""
+    if name.isascii() or not _has_odd_bytes(name):
+        return encode_name(name)
+    convert.c_text(name, "name")
+    encoded = name.rstrip(".").encode("ascii", "surrogateescape")
+    if len(encoded) > 253 or not all(0 < len(label) <= 63 for label in encoded.split(b".")):
+        raise ValueError(f"a name may have 253 characters, 1 to 63 between two dots: {name[:300]!r}")
+    return encoded
+
+
+def _has_odd_bytes(name: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def decode_record_name(name: bytes) -> str:
+    """Return a name that a client sent: "." for the root, and bytes that are not ASCII as surrogates."""
+    return name.decode("ascii", "surrogateescape") or "."
+
+
+def reverse_name(address: Union[str, IPv4Address, IPv6Address]) -> str:
+    """Return the name under which the name of *address* is looked for; such a name is returned as it is."""
+    if isinstance(address, str) and address.rstrip(".").lower().endswith((".in-addr.arpa", ".ip6.arpa")):
+        return address
+    _, packed, _ = packed_address(address)
+    if len(packed) == 4:
+        return ".".join(str(byte) for byte in reversed(packed)) + ".in-addr.arpa"
+    return ".".join(reversed(packed.hex())) + ".ip6.arpa"

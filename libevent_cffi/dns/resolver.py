@@ -7,12 +7,13 @@ import itertools
 import socket
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .._native import children, features
+from .._native import children, convert, features
 from .._native._libevent import ffi, lib
+from .._native.asking import new_query
 from ..errors import CancelledError, ClosedError, DNSError
 from ..event.arguments import check_base
 from ..flags import DNSOption, check_flags
-from .addrinfo import Wanted
+from .addrinfo import Wanted, read_addresses
 from .answers import Answer, Found, name_server_error, read_answer
 from .configuration import DEFAULT_OPTIONS, Configuration, read_server
 from .names import encode_name, packed_address
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Resolver"]
 
-_new_query = ffi.new_allocator(lib.lev_query_alloc, lib.lev_query_drop, should_clear_after_alloc=False)
+_MOST_KEPT = 256
 
 
 class Resolver(Configuration):
@@ -269,7 +270,7 @@ class Resolver(Configuration):
 
     def _ask(self, query: Query[Any], kind: int, what: bytes, flags: int, hints: Any) -> None:
         number = query._number = next(self._numbers)
-        query._c = _new_query("struct lev_query *")
+        query._c = new_query("struct lev_query *")
         self._queries[number] = query  # before C could call back
         result = lib.lev_resolver_ask(self._c, query._c, number, kind, what, flags, hints)
         if result == 0:
@@ -298,5 +299,48 @@ class Resolver(Configuration):
             lib.lev_resolver_forget(self._c, number)
             self._queries.pop(number, None)
 
+    # -- the cache of 2.2 ------------------------------------------------------------------------------------
+
+    def cache_add(self, name: str, addresses: Iterable[str], *, ttl: int) -> None:
+        """
+        Keep *addresses* of *name* for *ttl* seconds, in the place of those that are kept; none: forget them.
+
+        Needs cache=True to have getaddrinfo() look there.  Raises ValueError, FeatureUnavailableError,
+        ClosedError, WrongThreadError.
+
+        Wraps: evdns_cache_write() <event2/dns.h>; libevent >= 2.2.
+        """
+        features.require("dns_cache")
+        seconds = convert.c_int(ttl, "ttl", 0)
+        packed = [_padded_address(each) for each in addresses]
+        result = lib.lev_resolver_cache_add(
+            self._c, encode_name(name), b"".join(packed), len(packed), seconds
+        )
+        self._checked(result, "evdns_cache_write")
+
+    def cache_lookup(self, name: str, port: int = 0, *, family: int = 0) -> Optional[list[AddrInfo]]:
+        """
+        Return what is kept of *name*, as getaddrinfo() with SOCK_STREAM gives it; None when that is nothing.
+
+        Raises ValueError, FeatureUnavailableError, ClosedError, WrongThreadError.
+
+        Wraps: evdns_cache_lookup() <event2/dns.h>; libevent >= 2.2.
+        """
+        features.require("dns_cache")
+        number = convert.c_int(port, "port", 0, 65535)
+        wanted = convert.c_int(family, "family")
+        encoded = encode_name(name)
+        memory = ffi.new("char[]", _MOST_KEPT * lib.LEV_ADDRESS_STRIDE)
+        result = lib.lev_resolver_cache_lookup(self._c, encoded, wanted, number, memory, _MOST_KEPT)
+        count = min(self._checked(result, "evdns_cache_lookup"), _MOST_KEPT)
+        addresses = bytes(ffi.buffer(memory, count * lib.LEV_ADDRESS_STRIDE))
+        kinds = [(int(socket.SOCK_STREAM), int(socket.IPPROTO_TCP), number)]
+        return read_addresses(addresses, kinds, "") or None
+
     def _describe(self) -> list[str]:
         return [] if self.closed else [f"pending={self.pending}"]
+
+
+def _padded_address(address: str) -> bytes:
+    memory, length = convert.sockaddr_to_c((address, 0))
+    return bytes(ffi.buffer(ffi.cast("char *", memory), length)).ljust(lib.LEV_ADDRESS_STRIDE, b"\0")

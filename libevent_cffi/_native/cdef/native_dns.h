@@ -34,3 +34,31 @@ int lev_resolver_suspend(struct lev_resolver *r);
 int lev_resolver_resume(struct lev_resolver *r);
 int lev_resolver_add_search(struct lev_resolver *r, const char *domain);
 extern "Python" int lev_py_dns_finished(int64_t token, int slot);
+
+/* if LEV_HAVE_evdns_cache_write */
+int lev_resolver_cache_add(struct lev_resolver *r, const char *name, const char *addresses, int count, int ttl);
+int lev_resolver_cache_lookup(struct lev_resolver *r, const char *name, int family, int port, char *addresses,
+    int room);
+/* end */
+
+/* servers: csrc/dns_server.c */
+
+#define LEV_NO_FILTER ...
+#define LEV_ANSWERED ...
+
+struct lev_dns_server { ...; };
+struct lev_dns_request { ...; };
+
+int lev_drop_short_datagrams(evutil_socket_t fd);
+int lev_dns_server_open(struct lev_dns_server *s, struct lev_base *l, int fd, int tcp_fd, int most_clients,
+    int idle_timeout);
+int lev_dns_server_fd(struct lev_dns_server *s);
+int lev_dns_request_open(struct lev_dns_request *r, struct lev_dns_server *s, int numbers[4],
+    struct sockaddr *peer, int size);
+int lev_dns_request_question(struct lev_dns_request *r, int i, char *name, int size, int *type, int *dns_class);
+int lev_dns_request_add(struct lev_dns_request *r, int section, const char *name, int type, int dns_class, int ttl,
+    int size, int is_name, const char *data);
+int lev_dns_request_set_flags(struct lev_dns_request *r, int flags);
+int lev_dns_request_finish(struct lev_dns_request *r, int code);
+int lev_dns_request_is_answered(struct lev_dns_request *r);
+extern "Python" int lev_py_dns_request(int64_t token, int slot);

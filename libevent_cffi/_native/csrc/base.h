@@ -124,7 +124,7 @@ struct lev_base {
     struct lev_child *children; /* see children.h */
     struct lev_child *ending, *dropped;
     long has_dropped;
-    int waiting;                /* children that wait for the time when nothing is active */
+    int waiting;                /* children that are to be ended when they are ready */
     int dropping;               /* threads that end a dropped one now; under lev_children_mutex */
     int64_t child_uses;         /* how many there ever were */
 

@@ -178,25 +178,21 @@ static int lev_is_quiet(struct lev_base *l)
     return event_base_get_num_events(l->eb, EVENT_BASE_COUNT_ACTIVE) == 0;
 }
 
-/* End those that waited, if nothing is active; else see to it that this is called again. */
+/* End those that waited and are ready; see to it that this is called again for the others. */
 static void lev_end_waiting(struct lev_base *l)
 {
     struct timeval soon = {0, 1000};
     struct lev_child *c;
 
-    if (l->waiting == 0)
-        return;
-    if (!lev_is_quiet(l)) {
-        event_add(&l->late, &soon);
-        return;
-    }
     for (c = l->children; l->waiting > 0 && c != NULL;) {
-        int ends = c->is_waiting;
+        int ends = c->is_waiting && c->kind->is_ready(c);
         struct lev_child *next = c->next;
         if (ends)
             lev_child_end(c);
-        c = ends ? l->children : next;
+        c = ends ? l->children : next;  /* ending one may end others */
     }
+    if (l->waiting > 0)
+        event_add(&l->late, &soon);
 }
 
 static void lev_on_late(evutil_socket_t fd, short what, void *arg)
@@ -213,11 +209,12 @@ static void lev_reap(struct lev_base *l)
     if (l->forked || l->fork_count != LEV_RELAXED(&lev_forks))
         return;                         /* what it would free is the parent's still */
     while ((c = lev_next_to_end(l)) != NULL) {
-        if (c->kind->is_late && !c->is_waiting) {
+        if (c->kind->is_ready == NULL)
+            lev_child_end(c);
+        else if (!c->is_waiting) {
             c->is_waiting = 1;
             l->waiting++;
-        } else if (!c->kind->is_late)
-            lev_child_end(c);
+        }
     }
     lev_end_waiting(l);
 }

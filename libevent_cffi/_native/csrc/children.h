@@ -15,8 +15,9 @@ struct lev_kind {
     void (*end)(struct lev_child *c);           /* free what libevent has of it; no callback may follow */
     int (*is_armed)(struct lev_child *c);       /* can something of it still happen by itself? */
     void (*deliver_again)(struct lev_child *c); /* what lev_child_remember() was called for */
-    int is_late;                                /* ended after the others, and when nothing is active */
+    int is_late;                                /* ended after the others, and after what they left active */
     void (*stop)(struct lev_child *c);          /* at close(), where it may be in use: take nothing more up; or NULL */
+    int (*is_ready)(struct lev_child *c);       /* may it be ended now, between two callbacks? or NULL: at any time */
     void (*renew)(struct lev_child *c);         /* in a forked child, before its first use there; or NULL */
 };
 
@@ -29,7 +30,7 @@ struct lev_child {
     int held;                           /* stands in Python's table, which keeps it alive */
     int closed;                         /* Python hears nothing of it any more */
     int is_ending, is_dropped;          /* stands on that list of the base */
-    int is_waiting;                     /* for the time when nothing is active: then it is ended */
+    int is_waiting;                     /* until is_ready(); then it is ended */
     struct lev_child *ending, *dropped;
     int todo;                           /* stands on the base's list of what was not delivered */
 };

@@ -352,6 +352,11 @@ static int lev_resolver_is_armed(struct lev_child *c)
     return r->open_count > 0 || r->finished != NULL || r->keepalive;
 }
 
+static int lev_resolver_is_ready(struct lev_child *c)
+{
+    return lev_is_quiet(c->base);
+}
+
 static void lev_resolver_renew(struct lev_child *c)
 {
     struct lev_resolver *r = (struct lev_resolver *)c;
@@ -361,7 +366,7 @@ static void lev_resolver_renew(struct lev_child *c)
 }
 
 static const struct lev_kind lev_resolver_kind = {lev_resolver_end, lev_resolver_is_armed,
-    lev_resolver_deliver_again, 1, lev_resolver_stop, lev_resolver_renew};
+    lev_resolver_deliver_again, 1, lev_resolver_stop, lev_resolver_is_ready, lev_resolver_renew};
 
 /* -- Python's calls -------------------------------------------------------------------------------------- */
 
@@ -647,3 +652,64 @@ static int lev_resolver_add_search(struct lev_resolver *r, const char *domain)
     lev_leave(r->child.base, entered);
     return 0;
 }
+
+/* -- the cache of 2.2 ------------------------------------------------------------------------------------ */
+
+#ifdef LEV_HAVE_evdns_cache_write
+
+/* Keep count addresses of a name, LEV_ADDRESS_STRIDE bytes each. */
+static int lev_resolver_cache_add(struct lev_resolver *r, const char *name, const char *addresses, int count, int ttl)
+{
+    int i, result = LEV_ERRNO, entered = lev_child_enter(&r->child);
+    struct evutil_addrinfo *chain;
+    char *copy;
+
+    if (entered < 0)
+        return entered;
+    chain = lev_calloc((size_t)count + 1, sizeof(*chain));
+    copy = lev_malloc((size_t)count * LEV_ADDRESS_STRIDE + strlen(name) + 1);
+    if (chain != NULL && copy != NULL) {
+        memcpy(copy, addresses, (size_t)count * LEV_ADDRESS_STRIDE);
+        strcpy(copy + count * LEV_ADDRESS_STRIDE, name);
+        for (i = 0; i < count; i++) {
+            struct sockaddr *address = (struct sockaddr *)(copy + i * LEV_ADDRESS_STRIDE);
+            chain[i].ai_addr = address;
+            chain[i].ai_family = address->sa_family;
+            chain[i].ai_addrlen = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+            chain[i].ai_next = i + 1 < count ? &chain[i + 1] : NULL;
+        }
+        evdns_cache_write(r->dns, copy + count * LEV_ADDRESS_STRIDE, count > 0 ? chain : NULL, ttl);
+        result = 0;
+    }
+    lev_free(chain);
+    lev_free(copy);
+    lev_leave(r->child.base, entered);
+    return result;
+}
+
+/* How many addresses of a name are kept, as many of them as there is room for; 0: none. */
+static int lev_resolver_cache_lookup(struct lev_resolver *r, const char *name, int family, int port, char *addresses,
+    int room)
+{
+    int count = 0, entered = lev_child_enter(&r->child);
+    struct evutil_addrinfo hints, *found = NULL, *each;
+
+    if (entered < 0)
+        return entered;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = family;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_protocol = IPPROTO_TCP;
+    if (evdns_cache_lookup(r->dns, name, &hints, (ev_uint16_t)port, &found) == 0)
+        for (each = found; each != NULL; each = each->ai_next) {
+            if (count < room && (size_t)each->ai_addrlen <= LEV_ADDRESS_STRIDE)
+                memcpy(addresses + count * LEV_ADDRESS_STRIDE, each->ai_addr, (size_t)each->ai_addrlen);
+            count++;
+        }
+    if (found != NULL)
+        evutil_freeaddrinfo(found);
+    lev_leave(r->child.base, entered);
+    return count;
+}
+
+#endif

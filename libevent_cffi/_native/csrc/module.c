@@ -20,6 +20,7 @@
 #include "children.c"
 #include "listener.c"
 #include "dns.c"
+#include "dns_server.c"
 #include "http_headers.c"
 #include "bridge.c"
 #include "look.c"

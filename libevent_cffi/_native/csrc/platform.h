@@ -22,6 +22,7 @@ typedef CRITICAL_SECTION lev_mutex;
 #include <semaphore.h>
 #endif
 #ifdef __linux__
+#include <linux/filter.h>
 #include <sys/epoll.h>
 #endif
 #include <sys/select.h>
