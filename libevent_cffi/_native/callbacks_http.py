@@ -15,7 +15,7 @@ What a signal handler raises, and what ends a program, leaves the loop as everyw
 from __future__ import annotations
 
 from ._libevent import lib
-from .callbacks import DONE, RAISED, STALE, UNDELIVERED, _calls_in, loops, trampoline
+from .callbacks import DONE, RAISED, STALE, UNDELIVERED, calls_in, loops, trampoline
 
 __all__ = ["FAILED", "MORE"]
 
@@ -110,5 +110,5 @@ def lev_py_http_stopped(token: int, slot: int) -> int:
     return DONE
 
 
-_calls_in_request = _calls_in(lev_py_request)
-_calls_in_request_event = _calls_in(lev_py_request_event)
+_calls_in_request = calls_in(lev_py_request)
+_calls_in_request_event = calls_in(lev_py_request_event)

@@ -131,7 +131,7 @@ class Configuration(children.Child):
     @property
     def nameservers(self) -> list[InetAddress]:
         """
-        The name servers that are asked, in turn.
+        The name servers that are asked, the next one first.
 
         Wraps: evdns_base_count_nameservers() evdns_base_get_nameserver_addr() <event2/dns.h>; libevent
         >= 2.1.

@@ -85,7 +85,13 @@ def _yes_or_no(name: str, value: Any) -> bytes:
 def _address(name: str, value: Any) -> bytes:
     if not isinstance(value, tuple):
         raise TypeError(f"{name} must be (host, port[, flowinfo, scope_id]), not {value!r}")
-    return convert.format_address(value).encode("ascii")
+    try:
+        text = convert.format_address(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    if value[1] == 0:  # which libevent does not read
+        text = text.rpartition(":")[0].strip("[]")
+    return text.encode("ascii")
 
 
 _OPTIONS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from .._native._libevent import lib
 from ..event import Operation
@@ -47,9 +47,12 @@ class Query(Operation[_T_co]):
         return self._resolver
 
     def _abandon(self) -> None:
-        self._resolver._queries.pop(self._number, None)
         if self._c is not None:
             lib.lev_resolver_cancel(self._resolver._c, self._c)
+
+    def _finish(self, value: Any = None, error: Optional[Exception] = None) -> bool:
+        self._resolver._queries.pop(self._number, None)
+        return super()._finish(value, error)
 
     def _take(self) -> None:
         """Finish with what C has of it."""

@@ -262,7 +262,7 @@ class Request(Answering):
         client libevent 2.2 still uses when it has gone.
         """
         if self.answered:
-            self._refuse(lib.LEV_ANSWERED, "defer")
+            self._refuse(lib.LEV_DNS_ANSWERED, "defer")
         if self._is_tcp:
             raise FeatureUnavailableError(
                 "dns_tcp", "a request by TCP has to be answered in the handler: its client may go meanwhile"
@@ -289,7 +289,7 @@ class Request(Answering):
             self._refuse(result, call)
 
     def _refuse(self, code: int, call: str) -> NoReturn:
-        if code in (lib.LEV_ANSWERED, lib.LEV_CLOSED) and not self._server.base.closed:
+        if code in (lib.LEV_DNS_ANSWERED, lib.LEV_CLOSED) and not self._server.base.closed:
             raise ClosedError(f"{self!r}: it has been answered or dropped, or its server was closed")
         refuse(self._server._base, code, call)
 

@@ -154,8 +154,9 @@ class Resolver(Configuration):
 
         Wraps: evdns_base_resolve_ipv4() <event2/dns.h>; libevent >= 2.0.
         """
+        encoded = encode_name(name)
         flags = self._flags(name, search, tcp, ignore_truncation, canonical_name)
-        return self._resolve(lib.LEV_ASK_IPV4, name, encode_name(name), flags, callback, args)
+        return self._resolve(lib.LEV_ASK_IPV4, name, encoded, flags, callback, args)
 
     def resolve_ipv6(
         self,
@@ -172,8 +173,9 @@ class Resolver(Configuration):
 
         Wraps: evdns_base_resolve_ipv6() <event2/dns.h>; libevent >= 2.0.
         """
+        encoded = encode_name(name)
         flags = self._flags(name, search, tcp, ignore_truncation, canonical_name)
-        return self._resolve(lib.LEV_ASK_IPV6, name, encode_name(name), flags, callback, args)
+        return self._resolve(lib.LEV_ASK_IPV6, name, encoded, flags, callback, args)
 
     def resolve_reverse(
         self,
@@ -297,7 +299,6 @@ class Resolver(Configuration):
             if query is not None:
                 query._take()
             lib.lev_resolver_forget(self._c, number)
-            self._queries.pop(number, None)
 
     # -- the cache of 2.2 ------------------------------------------------------------------------------------
 

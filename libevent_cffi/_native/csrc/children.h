@@ -17,8 +17,8 @@ struct lev_kind {
     void (*deliver_again)(struct lev_child *c); /* what lev_child_remember() was called for */
     int is_late;                                /* ended after the others, and after what they left active */
     void (*stop)(struct lev_child *c);          /* at close(), where it may be in use: take nothing more up; or NULL */
-    int (*is_ready)(struct lev_child *c);       /* may it be ended now, between two callbacks? or NULL: at any time */
     void (*renew)(struct lev_child *c);         /* in a forked child, before its first use there; or NULL */
+    int (*is_ready)(struct lev_child *c);       /* may it be ended now, between two callbacks? or NULL: at any time */
 };
 
 struct lev_child {

@@ -366,7 +366,7 @@ static void lev_resolver_renew(struct lev_child *c)
 }
 
 static const struct lev_kind lev_resolver_kind = {lev_resolver_end, lev_resolver_is_armed,
-    lev_resolver_deliver_again, 1, lev_resolver_stop, lev_resolver_is_ready, lev_resolver_renew};
+    lev_resolver_deliver_again, 1, lev_resolver_stop, lev_resolver_renew, lev_resolver_is_ready};
 
 /* -- Python's calls -------------------------------------------------------------------------------------- */
 

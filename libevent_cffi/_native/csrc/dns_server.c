@@ -11,7 +11,7 @@
  */
 
 #define LEV_NO_FILTER (-101)
-#define LEV_ANSWERED (-102)
+#define LEV_DNS_ANSWERED (-102)
 #define LEV_MOST_INCOMING 1024  /* that wait for Python; what comes more is dropped, and asked again */
 
 struct lev_incoming {
@@ -226,7 +226,7 @@ static int lev_dns_request_enter(struct lev_dns_request *r)
 
     if (entered >= 0 && r->request == NULL) {
         lev_leave(r->child.base, entered);
-        return LEV_ANSWERED;
+        return LEV_DNS_ANSWERED;
     }
     return entered;
 }
@@ -348,7 +348,7 @@ static void lev_dns_server_deliver_again(struct lev_child *c)
 }
 
 static const struct lev_kind lev_dns_server_kind = {lev_dns_server_end, lev_dns_server_is_armed,
-    lev_dns_server_deliver_again, 1, lev_dns_server_stop, lev_dns_server_is_ready, NULL};
+    lev_dns_server_deliver_again, 1, lev_dns_server_stop, NULL, lev_dns_server_is_ready};
 
 /* -- Python's calls -------------------------------------------------------------------------------------- */
 

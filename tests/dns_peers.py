@@ -1,0 +1,149 @@
+"""Name servers for tests: one that does as it is told, in a thread, and dnsmasq."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+A, CNAME, PTR, AAAA = 1, 5, 12, 28
+
+#: reply(query, name, type) returns datagrams to send.
+Reply = Callable[[bytes, str, int], list[bytes]]
+
+
+def question_of(query: bytes) -> tuple[str, int, bytes]:
+    """Return name and type of the first question, and its bytes."""
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
+        at += query[at] + 1
+    kind = struct.unpack_from(">H", query, at + 1)[0]
+    return ".".join(labels), kind, query[12 : at + 5]
+
+
+def record(kind: int, data: bytes, ttl: int = 60) -> bytes:
+    """Return a record of the name that was asked for."""
+    return b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
+
+
+def wire(name: str) -> bytes:
+    """Return *name* as it is sent."""
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+
+
+def answer(query: bytes, *records: bytes, code: int = 0, flags: int = 0x8180) -> bytes:
+    """Return the answer to *query* with *records*."""
+    head = query[:2] + struct.pack(">HHHHH", flags | code, 1, len(records), 0, 0)
+    return head + question_of(query)[2] + b"".join(records)
+
+
+def usual(query: bytes, name: str, kind: int) -> list[bytes]:
+    """Answer 192.0.2.1, 2001:db8::1, a.example; names with "silent", "missing", "refused" do as they say."""
+    lower = name.lower()
+    if lower.startswith("silent"):
+        return []
+    if lower.startswith("missing"):
+        return [answer(query, code=3)]
+    if lower.startswith("refused"):
+        return [answer(query, code=5)]
+    if kind == A:
+        return [answer(query, record(A, bytes([192, 0, 2, 1]), 30))]
+    if kind == AAAA:
+        return [answer(query, record(AAAA, socket.inet_pton(socket.AF_INET6, "2001:db8::1")))]
+    return [answer(query, record(PTR, wire("a.example")))]
+
+
+class NameServer:
+    """A name server in a thread; *reply* may be replaced at any time."""
+
+    def __init__(self, reply: Reply = usual) -> None:
+        self.reply = reply
+        self.asked: list[tuple[str, int]] = []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.sock.bind(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self.sock.getsockname()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            query, peer = self.sock.recvfrom(4096)
+            if query == b"end":
+                return
+            name, kind, _ = question_of(query)
+            self.asked.append((name, kind))
+            for packet in self.reply(query, name, kind):
+                self.sock.sendto(packet, peer)
+
+    def close(self) -> None:
+        """End it."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"end", self.address)
+        self.thread.join(10)
+        self.sock.close()
+
+
+@contextlib.contextmanager
+def name_server(reply: Reply = usual) -> Iterator[NameServer]:
+    """A NameServer for the time of a ``with``."""
+    server = NameServer(reply)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def tool(name: str) -> str:
+    """Return the path of a program that .ci/run installs; skip the test without it."""
+    path: Optional[str] = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed here; .ci/run installs it")
+    return path
+
+
+@contextlib.contextmanager
+def dnsmasq(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """A dnsmasq that answers from *options* alone, for the time of a ``with``; its address."""
+    program = tool("dnsmasq")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    command = [
+        *(program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user="),
+        *("--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--cache-size=10000"),
+        *("--pid-file=", "--log-facility=-", "--dns-forward-max=5000", *options),
+    ]
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+    try:
+        _wait_for(process, port)
+        yield "127.0.0.1", port
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    query = b"\0\1\1\0\0\1\0\0\0\0\0\0" + wire("ready") + b"\0\1\0\1"
+    deadline = time.monotonic() + 10
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.05)
+        sock.connect(("127.0.0.1", port))
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.returncode
+            with contextlib.suppress(OSError):
+                sock.send(query)
+                sock.recv(512)
+                return
+    raise AssertionError("dnsmasq does not answer")

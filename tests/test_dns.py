@@ -1,0 +1,795 @@
+"""Asking name servers: every query finishes once, whatever becomes of it."""
+
+from __future__ import annotations
+
+import gc
+import ipaddress
+import os
+import pathlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import output_of
+from dns_peers import AAAA, CNAME, PTR, A, NameServer, answer, dnsmasq, name_server, record, usual, wire
+from test_fork import in_child
+from test_leaks import descriptors
+
+from libevent_cffi import EventBase
+from libevent_cffi._native import lib
+from libevent_cffi.dns import Answer, Query, Resolver, error_text
+from libevent_cffi.errors import (
+    CancelledError,
+    ClosedError,
+    DNSError,
+    FeatureUnavailableError,
+    WrongThreadError,
+)
+from libevent_cffi.flags import DNSErrorCode, DNSOption, DNSType
+
+IS_22 = hasattr(lib, "DNS_QUERY_USEVC")
+
+
+@pytest.fixture
+def peer() -> Iterator[NameServer]:
+    """A name server that answers as usual."""
+    with name_server() as made:
+        yield made
+
+
+@pytest.fixture
+def make(plain_base: EventBase, peer: NameServer) -> Callable[..., Resolver]:
+    """make(**options) gives a resolver that asks the peer and nothing else."""
+
+    def resolver(**keywords: Any) -> Resolver:
+        given = {"resolv_conf": False, "hosts": False, "nameservers": [peer.address], "timeout": 5.0}
+        return Resolver(plain_base, **{**given, **keywords})
+
+    return resolver
+
+
+def nothing(*_: object) -> None:
+    """Be a callback."""
+
+
+def failure(query: Query[Any]) -> BaseException:
+    """Wait for a query that fails; return why."""
+    with pytest.raises((DNSError, CancelledError)) as caught:
+        query.wait(10)
+    return caught.value
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def test_names_and_addresses(make: Callable[..., Resolver]) -> None:
+    """IPv4, IPv6 and back, with the time that they may be kept."""
+    resolver = make()
+    ipv4 = resolver.resolve_ipv4("usual.example").wait(10)
+    assert ipv4 == Answer("usual.example", DNSType.A, ("192.0.2.1",), 30)
+    assert (list(ipv4), ipv4[0], len(ipv4), ipv4[:1]) == (["192.0.2.1"], "192.0.2.1", 1, ("192.0.2.1",))
+    assert resolver.resolve_ipv6("usual.example").wait(10).records == ("2001:db8::1",)
+    for address in (
+        "192.0.2.1",
+        "2001:db8::1",
+        ipaddress.ip_address("192.0.2.1"),
+        ipaddress.ip_address("::1"),
+    ):
+        query = resolver.resolve_reverse(address)
+        assert query.name == str(address)
+        assert query.wait(10) == Answer(str(address), DNSType.PTR, ("a.example",), 60)
+
+
+def test_a_callback_gets_the_query_later(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """Once, with its arguments, never inside the call; also where libevent answers at once."""
+    told: list[Any] = []
+    resolver = make(hosts=False)
+    queries = [
+        resolver.resolve_ipv4("usual.example", lambda query, word: told.append((query, word)), "ipv4"),
+        resolver.getaddrinfo("127.0.0.1", 80, lambda query, word: told.append((query, word)), "numeric"),
+        resolver.getaddrinfo(None, 80, lambda query, word: told.append((query, word)), "none"),
+    ]
+    assert told == []
+    assert queries[0].resolver is resolver
+    assert not queries[0].done
+    assert resolver.pending == 1
+    run(plain_base)
+    assert sorted(word for _, word in told) == ["ipv4", "none", "numeric"]
+    assert all(query.done for query in queries)
+    assert resolver.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "number"),
+    [
+        ("missing.example", DNSErrorCode.NOTEXIST, socket.EAI_NONAME),
+        ("refused.example", DNSErrorCode.REFUSED, socket.EAI_FAIL),
+        ("silent.example", DNSErrorCode.TIMEOUT, socket.EAI_AGAIN),
+    ],
+)
+def test_failures_are_dns_errors(
+    make: Callable[..., Resolver], name: str, code: DNSErrorCode, number: int
+) -> None:
+    """With libevent's code and words, and the socket module's number."""
+    resolver = make(timeout=0.05, attempts=1, max_timeouts=10)
+    error = failure(resolver.resolve_ipv4(name))
+    assert isinstance(error, DNSError)
+    assert isinstance(error, socket.gaierror)
+    if code is not DNSErrorCode.REFUSED:  # libevent asks again, and may run out of time
+        assert error.code is code
+        assert error.args == (number, f"{name}: {error_text(code)}")
+    numbers = {socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL}
+    assert failure(resolver.getaddrinfo(name, 80)).args[0] in numbers
+
+
+def test_words_for_codes() -> None:
+    """error_text() knows every code and refuses what is none."""
+    assert error_text(DNSErrorCode.NOTEXIST) == "name does not exist"
+    assert all(error_text(code) for code in DNSErrorCode)
+    with pytest.raises(ValueError):
+        error_text(1000)  # type: ignore[arg-type]
+
+
+def test_an_alias_is_followed(make: Callable[..., Resolver], peer: NameServer) -> None:
+    """The addresses behind a CNAME are the answer; 2.2 can tell the name too."""
+
+    def alias(query: bytes, name: str, kind: int) -> list[bytes]:
+        target = b"\x04real\xc0\x0c"
+        first = record(CNAME, target)
+        where = 12 + len(wire(name)) + 4 + 12
+        second = bytes([0xC0, where]) + b"\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 7])
+        return [answer(query, first, second)]
+
+    peer.reply = alias
+    resolver = make(randomize_case=False)
+    assert resolver.resolve_ipv4("alias.example").wait(10).records == ("192.0.2.7",)
+    if not IS_22:
+        with pytest.raises(FeatureUnavailableError, match=r"2\.2"):
+            resolver.resolve_ipv4("alias.example", canonical_name=True)
+        return
+    named = resolver.resolve_ipv4("alias.example", canonical_name=True).wait(10)
+    assert (named.records, named.canonical_name) == (("192.0.2.7",), "real.alias.example")
+
+
+# -- getaddrinfo ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "keywords"),
+    [
+        ("127.0.0.1", 80, {}),
+        ("127.1", "http", {}),
+        ("::1", None, {}),
+        ("::1", 80, {"type": socket.SOCK_STREAM}),
+        ("127.0.0.1", "domain", {"type": socket.SOCK_DGRAM}),
+        (None, 80, {}),
+        (None, 80, {"flags": socket.AI_PASSIVE, "family": socket.AF_INET}),
+        ("127.0.0.1", 80, {"flags": socket.AI_CANONNAME}),
+        ("127.0.0.1", 80, {"flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV}),
+    ],
+)
+def test_numbers_are_answered_as_the_system_does(
+    make: Callable[..., Resolver], host: str, port: Any, keywords: dict[str, int]
+) -> None:
+    """The same list, without a packet."""
+    expected = socket.getaddrinfo(
+        host, port, *(keywords.get(key, 0) for key in ("family", "type", "proto", "flags"))
+    )
+    assert make().getaddrinfo(host, port, **keywords).wait(10) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "keywords", "number"),
+    [
+        ("::1", 80, {"family": socket.AF_INET}, None),
+        ("usual.example", 80, {"flags": socket.AI_NUMERICHOST}, socket.EAI_NONAME),
+        ("usual.example", "no-such-service", {}, socket.EAI_SERVICE),
+        ("usual.example", 80, {"family": 77}, socket.EAI_FAMILY),
+        (None, None, {}, socket.EAI_NONAME),
+    ],
+)
+def test_impossible_questions_fail_as_with_the_system(
+    make: Callable[..., Resolver],
+    peer: NameServer,
+    host: Any,
+    port: Any,
+    keywords: dict[str, int],
+    number: Any,
+) -> None:
+    """As DNSError of the Query, which nobody has to be asked for."""
+    error = failure(make().getaddrinfo(host, port, **keywords))
+    assert number is None or error.args[0] == number
+    assert peer.asked == []
+
+
+def test_names_give_each_address_in_each_kind(make: Callable[..., Resolver]) -> None:
+    """As socket.getaddrinfo() has it: stream, datagram and raw, with the service's port."""
+    resolver = make()
+    found = resolver.getaddrinfo("usual.example", "http", type=socket.SOCK_STREAM).wait(10)
+    assert found == [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 80, 0, 0)),
+    ]
+    kinds = [entry[1:3] for entry in socket.getaddrinfo("127.0.0.1", 5)]
+    both = resolver.getaddrinfo("usual.example", 5).wait(10)
+    assert [entry[1:3] for entry in both] == kinds * 2
+    only = resolver.getaddrinfo("usual.example", 5, family=socket.AF_INET6).wait(10)
+    assert {entry[0] for entry in only} == {socket.AF_INET6}
+    named = resolver.getaddrinfo("usual.example", 5, flags=socket.AI_CANONNAME).wait(10)
+    assert [entry[3] for entry in named] == ["usual.example"] + [""] * (len(named) - 1)
+
+
+def test_the_hosts_file_comes_first(
+    make: Callable[..., Resolver], peer: NameServer, tmp_path: pathlib.Path
+) -> None:
+    """Its names are answered from it, until it is forgotten."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.0.2.99 here.example\n2001:db8::99 here.example\n")
+    resolver = make(hosts=hosts)
+    found = resolver.getaddrinfo("here.example", 80, type=socket.SOCK_STREAM).wait(10)
+    assert sorted(entry[4][0] for entry in found) == ["192.0.2.99", "2001:db8::99"]
+    assert peer.asked == []
+    resolver.clear_hosts()
+    found = resolver.getaddrinfo("here.example", 80, family=socket.AF_INET).wait(10)
+    assert found[0][4] == ("192.0.2.1", 80)
+    resolver.load_hosts(hosts)
+    assert resolver.getaddrinfo("here.example", 80).wait(10)[0][4][0] in ("192.0.2.99", "2001:db8::99")
+    with pytest.raises(FileNotFoundError):
+        resolver.load_hosts(tmp_path / "missing")
+
+
+def test_localhost_is_known_without_a_hosts_file(plain_base: EventBase) -> None:
+    """Also where there is no name server at all."""
+    with Resolver(plain_base, resolv_conf=False) as resolver:
+        assert resolver.getaddrinfo("localhost", 80).wait(10)[0][4][0] in ("127.0.0.1", "::1")
+
+
+# -- configuration -------------------------------------------------------------------------------------------
+
+
+def test_name_servers(plain_base: EventBase, peer: NameServer, tmp_path: pathlib.Path) -> None:
+    """From a file, from arguments in its place, added, counted, forgotten."""
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(
+        "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch one.example two.example\noptions ndots:2\n"
+    )
+    with Resolver(plain_base, resolv_conf=conf) as resolver:
+        assert resolver.nameservers == [("192.0.2.53", 53), ("2001:db8::53", 53, 0, 0)]
+        resolver.add_nameserver("192.0.2.54")
+        resolver.add_nameserver("[::1]:5353")
+        resolver.add_nameserver(("192.0.2.55", 1053))
+        added = {("192.0.2.54", 53), ("::1", 5353, 0, 0), ("192.0.2.55", 1053)}
+        assert set(resolver.nameservers) == {("192.0.2.53", 53), ("2001:db8::53", 53, 0, 0), *added}
+        resolver.clear_nameservers()
+        assert resolver.nameservers == []
+    with Resolver(plain_base, resolv_conf=conf, nameservers=[peer.address]) as resolver:
+        assert resolver.nameservers == [peer.address]
+    only_search = DNSOption.SEARCH
+    with Resolver(plain_base, resolv_conf=conf, resolv_conf_options=only_search) as resolver:
+        assert resolver.nameservers == []
+        resolver.load_resolv_conf(conf)
+        assert len(resolver.nameservers) == 2
+        with pytest.raises(FileNotFoundError):
+            resolver.load_resolv_conf(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "name.example", "1.2.3.4:0", ("1.2.3.4", 0), ("name", 53), 53, None, "1.2.3.4:x"]
+)
+def test_wrong_name_servers_are_refused(plain_base: EventBase, wrong: Any) -> None:
+    """TypeError or ValueError, and nothing is left."""
+    before = lib.lev_live_objects
+    with pytest.raises((TypeError, ValueError)):
+        Resolver(plain_base, resolv_conf=False, nameservers=[wrong])
+    assert lib.lev_live_objects == before
+
+
+def test_search_domains(make: Callable[..., Resolver], peer: NameServer) -> None:
+    """They are tried in order for names without dots, and not for what ends with one."""
+
+    def only_two(query: bytes, name: str, kind: int) -> list[bytes]:
+        return usual(query, "usual" if name.lower() == "host.two.example" else "missing", kind)
+
+    peer.reply = only_two
+    resolver = make(search=["one.example", "two.example"])
+    assert resolver.resolve_ipv4("host").wait(10).name == "host"
+    asked = [name.lower() for name, _ in peer.asked]
+    assert asked == ["host.one.example", "host.two.example"]
+    for name, keywords in (("host.", {}), ("host", {"search": False})):
+        peer.asked.clear()
+        assert isinstance(failure(resolver.resolve_ipv4(name, **keywords)), DNSError)
+        assert [each.lower() for each, _ in peer.asked] == ["host"]
+    resolver.add_search("two.example")
+    peer.asked.clear()
+    resolver.resolve_ipv4("host").wait(10)
+    assert [name.lower() for name, _ in peer.asked] == ["host.two.example"]
+    resolver.clear_search()
+    peer.asked.clear()
+    assert isinstance(failure(resolver.resolve_ipv4("host")), DNSError)
+    assert [name.lower() for name, _ in peer.asked] == ["host"]
+
+
+GOOD_OPTIONS: dict[str, Any] = {
+    "ndots": 2,
+    "timeout": 1.5,
+    "max_timeouts": 3,
+    "max_inflight": 100,
+    "attempts": 2,
+    "randomize_case": False,
+    "bind_to": ("127.0.0.1", 0),
+    "initial_probe_timeout": 5.0,
+    "getaddrinfo_allow_skew": 1.0,
+    "so_rcvbuf": 65536,
+    "so_sndbuf": 65536,
+}
+OPTIONS_OF_22: dict[str, Any] = {
+    "max_probe_timeout": 100.0,
+    "probe_backoff_factor": 2,
+    "tcp_idle_timeout": 5.0,
+    "use_vc": False,
+    "ignore_tc": True,
+    "edns_udp_size": 1232,
+}
+
+
+def test_every_option_is_taken(make: Callable[..., Resolver]) -> None:
+    """At the start and later; those of 2.2 say so on 2.1."""
+    resolver = make(**{**GOOD_OPTIONS, **(OPTIONS_OF_22 if IS_22 else {})})
+    assert resolver.resolve_ipv4("usual.example").wait(10)
+    resolver.set_options(**GOOD_OPTIONS)
+    for name, value in OPTIONS_OF_22.items():
+        if IS_22:
+            resolver.set_options(**{name: value})
+        else:
+            with pytest.raises(FeatureUnavailableError, match=f"{name} needs libevent 2.2"):
+                resolver.set_options(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ndots", -1),
+        ("ndots", "1"),
+        ("timeout", 0),
+        ("timeout", -1.0),
+        ("timeout", float("nan")),
+        ("timeout", 0.0001),
+        ("max_timeouts", 0),
+        ("max_timeouts", 256),
+        ("max_inflight", 0),
+        ("max_inflight", 65001),
+        ("attempts", True),
+        ("randomize_case", 1),
+        ("bind_to", "127.0.0.1"),
+        ("bind_to", ("name", 0)),
+        ("so_rcvbuf", -1),
+        ("no_such_option", 1),
+    ],
+)
+def test_wrong_options_are_refused(make: Callable[..., Resolver], name: str, value: Any) -> None:
+    """With the name of the option; libevent itself takes some of them silently."""
+    with pytest.raises((TypeError, ValueError), match=name):
+        make(**{name: value})
+    with pytest.raises((TypeError, ValueError), match=name):
+        make().set_options(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "a..b", ".a", "a\0b", "x" * 64, ".".join(["x" * 60] * 5), "\udcff", "ä" * 60),
+        7,
+        None,
+        b"name",
+    ],
+)
+def test_names_that_cannot_be_are_refused(make: Callable[..., Resolver], name: Any) -> None:
+    """At the call: libevent would never call back for some of them."""
+    resolver = make()
+    for ask in (resolver.resolve_ipv4, resolver.resolve_ipv6, lambda name: resolver.getaddrinfo(name, 80)):
+        if name is None and ask not in (resolver.resolve_ipv4, resolver.resolve_ipv6):
+            continue
+        with pytest.raises((TypeError, ValueError)):
+            ask(name)
+    assert resolver.pending == 0
+    with pytest.raises((TypeError, ValueError)):
+        resolver.resolve_reverse(name)
+
+
+def test_other_scripts_are_encoded(make: Callable[..., Resolver], peer: NameServer) -> None:
+    """As the socket module does."""
+    make(randomize_case=False).resolve_ipv4("bücher.example").wait(10)
+    assert peer.asked[0][0] == "xn--bcher-kva.example"
+
+
+def test_without_name_servers_it_fails_at_once(plain_base: EventBase) -> None:
+    """libevent would keep the query for ever."""
+    with Resolver(plain_base, resolv_conf=False, hosts=False) as resolver:
+        for query in (resolver.resolve_ipv4("a.example"), resolver.getaddrinfo("a.example", 80)):
+            assert query.done
+            assert "there is no name server" in str(failure(query))
+
+
+def test_suspended_queries_wait_for_resume(make: Callable[..., Resolver], peer: NameServer) -> None:
+    """Those on their way too."""
+    resolver = make()
+    query = resolver.resolve_ipv4("usual.example")
+    resolver.clear_nameservers()
+    another = resolver.resolve_ipv4("usual.example")
+    resolver.base.poll(0.05)
+    assert not query.done
+    assert not another.done
+    resolver.add_nameserver(peer.address)
+    resolver.resume()
+    assert query.wait(10) == another.wait(10)
+
+
+def test_the_default_one_is_shared(plain_base: EventBase) -> None:
+    """One for each base, made anew when it was closed, gone with the base."""
+    first = Resolver.default(plain_base)
+    assert Resolver.default(plain_base) is first
+    first.close()
+    second = Resolver.default(plain_base)
+    assert second is not first
+    plain_base.close()
+    assert second.closed
+    with pytest.raises(TypeError):
+        Resolver.default(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not IS_22, reason="libevent 2.1 has no cache")
+def test_the_cache(make: Callable[..., Resolver]) -> None:
+    """What was put there is found, by getaddrinfo() too."""
+    resolver = make(cache=True)
+    assert resolver.cache_lookup("kept.example") is None
+    resolver.cache_add("kept.example", ["192.0.2.5", "2001:db8::5"], ttl=60)
+    found = resolver.cache_lookup("kept.example", 80)
+    assert found is not None
+    assert [entry[4][:2] for entry in found] == [("192.0.2.5", 80), ("2001:db8::5", 80)]
+    asked = resolver.getaddrinfo("kept.example", 80, family=socket.AF_INET, type=socket.SOCK_STREAM).wait(10)
+    assert asked[0][4] == ("192.0.2.5", 80)
+    resolver.cache_add("kept.example", [], ttl=0)
+    assert resolver.cache_lookup("kept.example") is None
+
+
+@pytest.mark.skipif(IS_22, reason="libevent 2.2 has it")
+def test_what_needs_2_2_says_so(make: Callable[..., Resolver]) -> None:
+    """FeatureUnavailableError, at the call."""
+    resolver = make()
+    for call in (
+        lambda: resolver.cache_add("a.example", [], ttl=1),
+        lambda: resolver.cache_lookup("a.example"),
+        lambda: resolver.nameserver_fd(0),
+        lambda: resolver.resolve_ipv4("a.example", tcp=True),
+        lambda: resolver.resolve_ipv6("a.example", ignore_truncation=True),
+        lambda: resolver.resolve_reverse("::1", tcp=True),
+    ):
+        with pytest.raises(FeatureUnavailableError):
+            call()
+    assert resolver.pending == 0
+
+
+@pytest.mark.skipif(not IS_22, reason="needs libevent 2.2")
+def test_descriptor_of_a_name_server(make: Callable[..., Resolver]) -> None:
+    """It is a socket; there is no second one."""
+    resolver = make()
+    assert os.fstat(resolver.nameserver_fd(0))
+    with pytest.raises(IndexError):
+        resolver.nameserver_fd(1)
+
+
+# -- life and death ------------------------------------------------------------------------------------------
+
+
+def test_cancel_in_every_state(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """Before it is sent, while it waits, when its answer is queued, when it is done: it is told once."""
+    told: list[Query[Any]] = []
+    resolver = make(max_inflight=2)
+    queries = [resolver.resolve_ipv4("usual.example", told.append) for _ in range(8)]
+    queries += [resolver.getaddrinfo("silent.example", 80, told.append) for _ in range(3)]
+    assert all(query.cancel() for query in queries[::2])
+    assert not queries[0].cancel()
+    plain_base.poll(0.02)
+    for query in queries:
+        query.cancel()
+    run(plain_base)
+    assert sorted(map(id, told)) == sorted(map(id, queries))
+    assert not any(query.cancel() for query in queries)
+    assert resolver.pending == 0
+    with pytest.raises(CancelledError):
+        queries[0].result()
+
+
+def test_cancel_while_the_answer_is_being_told(
+    make: Callable[..., Resolver], run: Callable[..., None]
+) -> None:
+    """A completion cancels others of the same pass, and itself."""
+    told: list[Any] = []
+
+    def done(query: Query[Any]) -> None:
+        told.append(query)
+        for each in queries:
+            each.cancel()
+
+    resolver = make()
+    queries = [resolver.resolve_ipv4("usual.example", done) for _ in range(20)]
+    run(resolver.base)
+    assert len(told) == len(set(map(id, told))) == 20
+
+
+@pytest.mark.parametrize("where", ["outside", "completion", "timer"])
+@pytest.mark.parametrize("what", ["resolver", "base"])
+def test_closed_with_queries_open(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None], what: str, where: str
+) -> None:
+    """Each of them is told CancelledError, once."""
+    told: list[Query[Any]] = []
+    resolver = make()
+
+    def end(*_: object) -> None:
+        plain_base.close() if what == "base" else resolver.close()
+
+    queries: list[Query[Any]] = [resolver.resolve_ipv4("silent.example", told.append) for _ in range(3)]
+    queries += [
+        resolver.getaddrinfo("silent.example", 80, told.append),
+        resolver.resolve_reverse("::1", told.append),
+    ]
+    if where == "outside":
+        plain_base.poll(0)
+        end()
+    elif where == "timer":
+        plain_base.call_soon(end)
+    else:
+        resolver.resolve_ipv4("usual.example", end)
+    if not plain_base.closed:
+        run(plain_base)
+    assert resolver.closed
+    assert resolver.pending == 0
+    assert sorted(map(id, told)) == sorted(map(id, queries))
+    assert sum(query.cancelled for query in queries) >= 4  # the reverse one may have its answer
+    resolver.close()
+    for call in (lambda: resolver.resolve_ipv4("a.example"), lambda: resolver.nameservers, resolver.resume):
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_a_query_keeps_its_resolver(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """Nothing has to be kept; what is idle and dropped is gone."""
+    told: list[Query[Answer]] = []
+    before = lib.lev_live_objects
+    make().resolve_ipv4("usual.example", told.append)
+    gc.collect()
+    run(plain_base)
+    assert told.pop().result().records == ("192.0.2.1",)
+    for _ in range(4):
+        gc.collect()
+    plain_base.poll()
+    assert lib.lev_live_objects == before
+
+
+def test_idle_it_does_not_keep_the_loop(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """Also after a name server failed, which libevent would ask again and again; unless keepalive."""
+    resolver = make(timeout=0.02, attempts=1, max_timeouts=1, initial_probe_timeout=0.05)
+    began = time.monotonic()
+    assert isinstance(failure(resolver.resolve_ipv4("silent.example")), DNSError)
+    run(plain_base)
+    assert resolver.resolve_ipv4("usual.example").wait(10)
+    run(plain_base)
+    assert time.monotonic() - began < 5
+    kept = make(keepalive=True)
+    plain_base.call_later(0.05, plain_base.loop_exit, keepalive=False)
+    plain_base.dispatch()
+    assert plain_base.got_exit
+    kept.close()
+    run(plain_base)
+
+
+@pytest.mark.parametrize("close", ["resolver", "base"])
+def test_closed_while_a_name_server_is_probed(
+    plain_base: EventBase, run: Callable[..., None], close: str
+) -> None:
+    """In whatever state the probe is: once libevent used the name server after it was freed."""
+
+    def slow(query: bytes, name: str, kind: int) -> list[bytes]:
+        return [answer(query, code=3)] if name.lower() == "google.com" else []
+
+    for number in range(12):
+        with name_server(slow) as peer, EventBase() as base:
+            resolver = Resolver(
+                *(base,),
+                **{"resolv_conf": False, "hosts": False, "nameservers": [peer.address]},
+                **{"timeout": 0.005, "attempts": 10, "max_timeouts": 1, "initial_probe_timeout": 0.001},
+            )
+            for _ in range(5):
+                resolver.resolve_ipv4("silent.example", nothing)
+            base.call_later(0.004 + 0.002 * number, resolver.close if close == "resolver" else base.close)
+            base.call_later(1, int)
+            if close == "resolver":
+                base.call_later(0.05, base.loop_exit)
+            base.dispatch()
+
+
+def test_thousands_in_flight(make: Callable[..., Resolver], run: Callable[..., None]) -> None:
+    """None is lost, and none told twice."""
+    told: list[Any] = []
+    resolver = make()
+    count = 4000
+    for number in range(count):
+        resolver.resolve_ipv4(f"n{number}.example", told.append)
+    assert resolver.pending == count
+    run(resolver.base)
+    assert len(told) == len(set(map(id, told))) == count
+    assert {query.result().records for query in told} == {("192.0.2.1",)}
+
+
+def test_beside_dnsmasq(plain_base: EventBase, run: Callable[..., None], tmp_path: pathlib.Path) -> None:
+    """A real name server: addresses, aliases, reverse names, and what is missing."""
+    options = [
+        *("--host-record=one.test,192.0.2.10,2001:db8::10", "--cname=alias.test,one.test"),
+        *("--address=/many.test/192.0.2.20", "--local=/test/"),
+    ]
+    with (
+        dnsmasq(tmp_path, *options) as address,
+        Resolver(plain_base, resolv_conf=False, hosts=False, nameservers=[address]) as resolver,
+    ):
+        assert resolver.resolve_ipv4("one.test").wait(10).records == ("192.0.2.10",)
+        assert resolver.resolve_ipv6("one.test").wait(10).records == ("2001:db8::10",)
+        assert resolver.resolve_ipv4("alias.test").wait(10).records == ("192.0.2.10",)
+        assert resolver.resolve_reverse("192.0.2.10").wait(10).records == ("one.test",)
+        assert resolver.resolve_reverse("2001:db8::10").wait(10).records == ("one.test",)
+        missing = failure(resolver.resolve_ipv4("missing.test"))
+        assert isinstance(missing, DNSError)
+        assert missing.code is DNSErrorCode.NOTEXIST
+        nothing = failure(resolver.resolve_ipv6("x.many.test"))
+        assert isinstance(nothing, DNSError)
+        assert nothing.code in (DNSErrorCode.NODATA, DNSErrorCode.NOTEXIST)
+        named = resolver.getaddrinfo("alias.test", 80, flags=socket.AI_CANONNAME).wait(10)
+        assert named[0][3] == "one.test"
+        told: list[Any] = []
+        for number in range(2000):
+            resolver.getaddrinfo(f"n{number}.many.test", 80, told.append, family=socket.AF_INET)
+        run(plain_base)
+        assert len(told) == 2000
+        assert {query.result()[0][4] for query in told} == {("192.0.2.20", 80)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_a_child_asks_by_its_own_sockets(make: Callable[..., Resolver], plain_base: EventBase) -> None:
+    """Both have their answers: on shared sockets each would take those of the other."""
+    resolver = make(max_inflight=50)
+    queries = [resolver.resolve_ipv4(f"n{number}.example") for number in range(100)]
+
+    def work() -> None:
+        for query in queries:
+            assert query.wait(15).records == ("192.0.2.1",)
+        assert resolver.resolve_ipv6("usual.example").wait(15).records == ("2001:db8::1",)
+        resolver.close()
+        plain_base.close()
+
+    in_child(work)
+    for query in queries:
+        assert query.wait(10).records == ("192.0.2.1",)
+
+
+def test_other_threads_are_refused(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """While the base is dispatched elsewhere: nothing is asked, and nothing stays open."""
+    resolver = make()
+    refused: list[str] = []
+
+    def other() -> None:
+        for call in (
+            lambda: resolver.resolve_ipv4("usual.example"),
+            lambda: resolver.getaddrinfo("usual.example", 80),
+            lambda: resolver.nameservers,
+            resolver.resume,
+            resolver.close,
+        ):
+            try:
+                call()
+            except WrongThreadError as error:
+                refused.append(str(error))
+        assert resolver.pending == 0
+        plain_base.call_soon_threadsafe(resolver.close)
+
+    thread = threading.Thread(target=other)
+    plain_base.call_soon(thread.start)
+    run(plain_base)
+    thread.join()
+    assert len(refused) == 5
+
+
+def test_nothing_is_left_behind(
+    make: Callable[..., Resolver], plain_base: EventBase, run: Callable[..., None]
+) -> None:
+    """Neither memory nor descriptors, whichever way queries and resolvers end."""
+
+    def once(number: int) -> None:
+        resolver = make(timeout=0.01, attempts=1)
+        query = resolver.resolve_ipv4("usual.example" if number % 3 else "silent.example", lambda query: None)
+        resolver.getaddrinfo("usual.example", 80, lambda query: None)
+        resolver.getaddrinfo("127.0.0.1", 80, lambda query: None)
+        if number % 5 == 0:
+            query.cancel()
+        if number % 2:
+            run(plain_base)
+        resolver.close()
+        run(plain_base)
+
+    def many(count: int) -> tuple[int, int, int]:
+        for number in range(count):
+            once(number)
+        for _ in range(12 if sys.implementation.name == "pypy" else 3):
+            gc.collect()
+        plain_base.poll()
+        return lib.lev_memory_blocks(), lib.lev_live_objects, descriptors()
+
+    before = many(30)
+    after = many(60)
+    assert after[1:] == before[1:]
+    if sys.implementation.name != "pypy":
+        assert after[0] <= before[0] + 4
+
+
+def test_a_failure_that_nobody_asked_for_is_logged(
+    make: Callable[..., Resolver],
+    plain_base: EventBase,
+    run: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And one with a callback is not."""
+    resolver = make()
+    resolver.resolve_ipv4("missing.example")
+    run(plain_base)
+    for _ in range(4):
+        gc.collect()
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "Query failed, and nobody asked for its result"
+    ]
+
+
+def test_exit_with_queries_open_is_silent() -> None:
+    """Whatever is open."""
+    code = """
+from libevent_cffi import EventBase
+from libevent_cffi.dns import Resolver
+base = EventBase()
+resolver = Resolver(base, resolv_conf=False, nameservers=["127.0.0.1:9"])
+queries = [resolver.resolve_ipv4("a.example"), resolver.getaddrinfo("a.example", 80)]
+base.poll(0.01)
+"""
+    assert output_of(code) == ""
+
+
+def test_without_memory(make: Callable[..., Resolver], plain_base: EventBase) -> None:
+    """When the n-th allocation fails a query fails, or not; nothing ends the process."""
+    for number in range(1, 60):
+        resolver = make(timeout=0.05, attempts=1)
+        lib.lev_memory_fail_after(number)
+        try:
+            resolver.resolve_ipv4("usual.example", nothing)
+            plain_base.poll(0.005)
+        except (MemoryError, OSError, DNSError):
+            pass
+        finally:
+            lib.lev_memory_fail_after(-1)
+        resolver.close()
+        plain_base.poll()
+
+
+def test_kinds_of_records_are_named() -> None:
+    """The numbers of the protocol are those of DNSType."""
+    assert (DNSType.A, DNSType.AAAA, DNSType.CNAME, DNSType.PTR) == (A, AAAA, CNAME, PTR)
