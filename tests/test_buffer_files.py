@@ -350,6 +350,7 @@ file.flush()
 buffer = Buffer()
 buffer.drains_to_fd = True
 segment = FileSegment(file, on_close=lambda: print("closed"))
+file.close()
 buffer.add_file_segment(segment)
 buffer.on_change(print)
 view = Buffer(bytes(100_000)).peek()

@@ -355,17 +355,22 @@ signal.signal(signal.SIGALRM, strike)
 buffer = Buffer()
 end = time.monotonic() + 1.5
 strikes = 0
+
+def work():
+    while time.monotonic() < end:  # what strikes in a finalizer is lost
+        buffer.add_reference(data)
+        with buffer.lock():
+            buffer.peek()
+        with buffer.reserve(1000) as room:
+            room.commit(1000)
+        buffer.remove_buffer().close()
+
 while time.monotonic() < end:
     try:
         armed.append(1)
         signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00002, 0.001))
-        while time.monotonic() < end:  # what strikes in a finalizer is lost
-            buffer.add_reference(data)
-            with buffer.lock():
-                buffer.peek()
-            with buffer.reserve(1000) as room:
-                room.commit(1000)
-            buffer.remove_buffer().close()
+        work()
+        armed.clear()
     except Struck:
         strikes += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -376,7 +381,6 @@ thread = threading.Thread(target=buffer.drain)
 thread.start()
 thread.join(20)
 print(thread.is_alive())
-room = None
 buffer.close()
 for _ in range(3):
     gc.collect()

@@ -330,13 +330,14 @@ class Handle(Resource):
 
         Wraps: evbuffer_lock() evbuffer_unlock() <event2/buffer.h>; libevent >= 2.0, by a lock of ours.
         """
-        outer = lib.lev_buffer_is_locked(self._b)
+        inner = lib.lev_buffer_is_locked(self._b)
+        # Unlocks when it is released, or dropped by an interrupt that strikes between any two of these lines.
+        key = ffi.gc(ffi.NULL if inner else self._b, lib.lev_buffer_unlock)
         try:
             self._again(lib.lev_buffer_lock(self._b), lib.lev_buffer_lock)
             yield
         finally:
-            if not outer:
-                lib.lev_buffer_unlock(self._b)
+            ffi.release(key)
 
     def freeze(self, *, front: bool) -> None:
         """

@@ -328,7 +328,7 @@ static int lev_buffer_is_locked(struct lev_buffer *b)
 
 static void lev_buffer_unlock(struct lev_buffer *b)
 {
-    if (lev_buffer_is_locked(b))
+    if (b != NULL && lev_buffer_is_locked(b))
         LEV_STORE(&b->owner, 0);
 }
 
