@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from .._native import callbacks_http as _callbacks_http  # noqa: F401 - C calls what is there
 from .._native import children, convert, features
@@ -186,7 +186,7 @@ class Server(Settings):
                 if page is not None:
                     return bytes(page)
             except Exception as error:
-                _log.error("error_page(%r, %d) failed", request, status, exc_info=error)
+                _log.error("error_page(%s, %d) failed", repr(request), status, exc_info=error)
         return reply.error_page(status, reason)
 
     def _stopped(self) -> None:
@@ -330,6 +330,8 @@ class Server(Settings):
         """
         Have *host* answer for the hosts that *pattern* fits, such as ``*.example.org``.
 
+        A star stands for any characters, but libevent finds nothing with one at the end.
+
         It must not listen itself, nor answer for another server.  It is closed with this one.
 
         Raises ValueError, TypeError, ClosedError, WrongThreadError.
@@ -445,9 +447,6 @@ class Server(Settings):
         if stopping is not None:
             stopping._finish(None)
 
-    def _refuse(self, code: int, call: str) -> NoReturn:
-        super()._refuse(code, call)
-
     def _describe(self) -> list[str]:
         if self.closed:
             return []
@@ -459,20 +458,13 @@ def _not_found(request: Request) -> None:
 
 
 def _say(request: Request, error: Optional[BaseException]) -> None:
-    """Log what a handler did wrong."""
-    if error is None:
-        _log.error(
-            "%r was not answered, and 500 is: its handler returned without reply() or defer()",
-            _named(request),
-        )
-    elif isinstance(error, BrokenPipeError) and request.client_gone:
-        _log.debug("the client of %r has gone", _named(request))
-    else:
-        _log.error("a callback of %r failed", _named(request), exc_info=error)
-
-
-def _named(request: Request) -> Request:
-    """Have the request know its name, if that can still be found out."""
+    """Log what a callback did wrong; as text, or a log that is kept would keep the request."""
     with contextlib.suppress(ClosedError):
-        request._parts()
-    return request
+        request._parts()  # then its name is known
+    name = repr(request)
+    if error is None:
+        _log.error("%s was not answered, and 500 is: its handler returned without reply() or defer()", name)
+    elif isinstance(error, BrokenPipeError) and request.client_gone:
+        _log.debug("the client of %s has gone", name)
+    else:
+        _log.error("a callback of %s failed", name, exc_info=error)

@@ -135,10 +135,15 @@ static int lev_call_request_was_told(struct lev_child *child, void *arg)
     return lev_py_request_was_told(child->token, t->r->token, t->what, child->base->slot);
 }
 
+static int lev_sreq_is_lost(const struct lev_sreq *r)
+{
+    return r->req == NULL || r->conn == NULL || r->conn->is_doomed;
+}
+
 /* An answer of ours, where Python has none. */
 static void lev_sreq_fail(struct lev_sreq *r, int status)
 {
-    if (r->req == NULL || r->conn == NULL || r->conn->is_doomed || r->state == LEV_SREQ_ANSWERED)
+    if (lev_sreq_is_lost(r) || r->state == LEV_SREQ_ANSWERED)
         return;
     if (r->state == LEV_SREQ_STARTED || r->is_reading) {
         lev_sconn_doom(r->conn);
@@ -156,6 +161,8 @@ static void lev_sreq_failed(struct lev_sreq *r, int answer)
 {
     struct lev_http *h = r->server;
 
+    if (h->child.closed || h->child.base->closed)
+        return;
     if (answer == LEV_FAILED || answer == LEV_DONE)
         lev_child_call(&h->child, lev_call_request_failed, r);
     if (!h->child.base->forked)
@@ -172,7 +179,7 @@ static int lev_sreq_deliver(struct lev_sreq *r)
         return 1;
     if (answer == LEV_UNDELIVERED)
         return 0;
-    if (answer != LEV_DONE || r->state == LEV_SREQ_NEW)
+    if (answer != LEV_DONE || (r->state == LEV_SREQ_NEW && !lev_sreq_is_lost(r)))
         lev_sreq_failed(r, answer);
     return 1;
 }
@@ -667,11 +674,6 @@ static int64_t lev_sreq_connection(struct lev_http *h, int64_t token)
     result = r->conn != NULL ? r->conn->token : LEV_CLIENT_GONE;
     lev_sreq_leave(h, entered);
     return result;
-}
-
-static int lev_sreq_is_lost(const struct lev_sreq *r)
-{
-    return r->req == NULL || r->conn == NULL || r->conn->is_doomed;
 }
 
 /* LEV_SREQ_ and whether the client is gone (16), and with it the connection (32); or LEV_NO_REQUEST. */
