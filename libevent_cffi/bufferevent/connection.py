@@ -148,6 +148,9 @@ class BufferEvent(Secure):
         self._connect([address])
 
     def _connect(self, addresses: list[Any]) -> None:
+        if self._engine is not None:
+            self._engine.wire._connect(addresses)
+            return
         targets = ffi.new("struct lev_target[]", len(addresses))
         for index, each in enumerate(addresses):
             memory, length = convert.sockaddr_to_c(each)
@@ -201,7 +204,7 @@ class BufferEvent(Secure):
 
         Wraps: bufferevent_getfd() <event2/bufferevent.h>; libevent >= 2.0.
         """
-        fd: int = lib.lev_bev_fd(self._c)
+        fd: int = lib.lev_bev_fd((self if self._engine is None else self._engine.wire)._c)
         return -1 if fd == lib.LEV_BEV_NO_SOCKET else self._checked(fd, "bufferevent_getfd")
 
     def detach(self) -> socket.socket:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .._native.running import Loop
     from ..tls import TLSLayer
     from .connection import BufferEvent
+    from .engine import Engine
 
 __all__ = ["DataCallback", "EventCallback", "Handle"]
 
@@ -45,6 +46,7 @@ class Handle(children.Child):
 
     __slots__ = (
         "_above",
+        "_engine",
         "_error",
         "_input",
         "_on_event",
@@ -70,6 +72,8 @@ class Handle(children.Child):
     _under: Optional[BufferEvent]
     _above: Optional[Callable[[], Optional[BufferEvent]]]
     _tls: Optional[TLSLayer]
+    #: What moves its data where TLS is Python's.
+    _engine: Optional[Engine]
     _input: Optional[Buffer]
     _output: Optional[Buffer]
 
@@ -87,7 +91,7 @@ class Handle(children.Child):
         self._error = self._reason = None
         self._partner = self._under = self._above = None
         self._input = self._output = None
-        self._tls = None
+        self._tls = self._engine = None
 
     def _begin(self, base: Loop, handle: Any) -> None:
         """Stand for *handle*, which a call into C has begun."""

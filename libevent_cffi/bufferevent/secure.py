@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import children
 from .._native._libevent import ffi, lib
+from .engine import open_engine, start_engine
 from .transfer import Transfer
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Secure(Transfer):
         layer = new_layer(self._base, context, server_hostname, True)  # type: ignore[arg-type]
         if layer is None:
             raise TypeError("start_tls() needs a TLSContext, not None")
+        self._check_usable()
+        if context._python is not None:
+            return start_engine(self, layer)  # type: ignore[arg-type]
         above: Any = type(self).__new__(type(self))
         above._prepare(self._base, self._on_read, self._on_write, self._on_event)
         above._tls = layer
@@ -60,6 +64,9 @@ class Secure(Transfer):
         return above  # type: ignore[no-any-return]
 
     def _open_tls(self, base: EventBase, fd: int, directions: int, layer: TLSLayer) -> None:
+        if layer.context._python is not None:
+            open_engine(self, base, fd, directions, layer)  # type: ignore[arg-type]
+            return
         handle = children.new("struct lev_bev *")
         ssl, ops = layer._give()
         result = lib.lev_bev_open_tls(handle, base._l, fd, directions, self._wants(), ops, ssl)

@@ -11,6 +11,7 @@ from ..flags import TLSVersion, check_flags
 from .layer import TLSLayer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
@@ -62,9 +63,13 @@ class TLSContext:
         "_ctx",
         "_number",
         "_on_server_name",
+        "_python",
         "_server_side",
     )
 
+    #: An ssl.SSLContext, where it is from there.
+    _python: Optional[ssl.SSLContext]
+    _ctx: Any
     _on_server_name: Optional[Callable[[Optional[str]], Optional[TLSContext]]]
 
     def __init__(
@@ -148,6 +153,35 @@ class TLSContext:
         self._negotiate(minimum_version, maximum_version, ciphers, ciphersuites, alpn)
         return self
 
+    @classmethod
+    def from_ssl_context(cls, context: ssl.SSLContext) -> Self:
+        """
+        Use a context of Python's own ssl module, which stays as it is, behind the same interface.
+
+        Its protocol tells whether it is a client's or a server's.  Connections over it are slower, since
+        every byte passes Python; http and what is in ``lowlevel`` cannot use it.  It needs no libevent_openssl.
+
+        Raises TypeError, and ValueError for a protocol other than PROTOCOL_TLS_CLIENT and PROTOCOL_TLS_SERVER.
+
+        Wraps: bufferevent_pair_new() <event2/bufferevent.h>; libevent >= 2.0.
+        """
+        import ssl
+
+        if not isinstance(context, ssl.SSLContext):
+            raise TypeError(f"context must be an ssl.SSLContext, not {context!r}")
+        if context.protocol not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+            raise ValueError(
+                f"{context.protocol!r} is for both sides: make the context with PROTOCOL_TLS_CLIENT or"
+                " PROTOCOL_TLS_SERVER"
+            )
+        self = cls.__new__(cls)
+        self._server_side = context.protocol == ssl.PROTOCOL_TLS_SERVER
+        self._check_hostname = context.check_hostname
+        self._python = context
+        self._ctx = self._on_server_name = None
+        self._number = 0
+        return self
+
     @property
     def server_side(self) -> bool:
         """Is it a server's?"""
@@ -165,7 +199,7 @@ class TLSContext:
         openssl.require()
         self._server_side = server_side
         self._check_hostname = False
-        self._on_server_name = None
+        self._on_server_name = self._python = None
         self._number = openssl.new_number(self)
         complaint = openssl.failure()
         made = openssl.lib.lev_tls_context_new(server_side, self._number, complaint)
@@ -239,7 +273,12 @@ class TLSContext:
                 "server_hostname is needed to check whom the server's certificate is for;"
                 " or make the context with check_hostname=False"
             )
-        layer = TLSLayer._make(self, base)
+        if self._python is not None:
+            from .memory import MemoryLayer
+
+            layer = MemoryLayer._make(self, base)
+        else:
+            layer = TLSLayer._make(self, base)
         if server_hostname is not None:
             layer._set_host(server_hostname, "server_hostname")
         return layer
@@ -250,7 +289,7 @@ class TLSContext:
         """Have connection *ssl* go on with context *chosen*; return what is wrong with that."""
         if chosen is None or chosen is self:
             return None
-        if not isinstance(chosen, TLSContext) or not chosen._server_side:
+        if not isinstance(chosen, TLSContext) or not chosen._server_side or chosen._python is not None:
             return TypeError(f"on_server_name must return a server's TLSContext or None, not {chosen!r}")
         if openssl.lib.lev_tls_switch(openssl.ffi.cast("struct ssl_st *", ssl), chosen._ctx) < 0:
             return TLSError("a connection could not be given the context that on_server_name chose")

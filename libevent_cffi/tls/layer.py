@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from .._native.running import Loop
     from .context import TLSContext
 
-__all__ = ["TLSLayer"]
+__all__ = ["CUT_OFF", "TLSLayer", "encode_host"]
 
 _TEXT_SIZE = 256  # more than a server's name, a protocol's and a cipher's have
 _LONGEST_NAME = 255
 _WRITING = int(BufferEventFlag.WRITING)
-_CUT_OFF = (
+CUT_OFF = (
     "TLS: the connection ended without the other side's goodbye (close_notify), so it may have been cut off;"
     " allow_dirty_shutdown=True takes that for an end"
 )
@@ -64,7 +64,7 @@ class TLSLayer:
 
     def _set_host(self, host: str, argument: str) -> None:
         """Ask for the server *host*, and verify that it is one where the context checks that."""
-        name, is_address = _encode_host(host, argument)
+        name, is_address = encode_host(host, argument)
         check = self._context._check_hostname
         openssl.call(argument, openssl.lib.lev_tls_set_host, self._ssl, name, is_address, check)
         self._is_named = True
@@ -283,11 +283,11 @@ class TLSLayer:
         openssl.lib.lev_tls_why(self._ssl, self._bev, complaint)
         is_silent = not complaint.count and number in (0, errno.EPIPE) and not what & _WRITING
         if complaint.dirty or is_silent:
-            return TLSError(_CUT_OFF, reasons=("unexpected eof while reading",))
+            return TLSError(CUT_OFF, reasons=("unexpected eof while reading",))
         return openssl.error("TLS", complaint) if complaint.count else None
 
 
-def _encode_host(name: str, argument: str) -> tuple[bytes, bool]:
+def encode_host(name: str, argument: str) -> tuple[bytes, bool]:
     """Return the server that a client wants as TLS has it, and whether it is an address."""
     if not isinstance(name, str):
         raise TypeError(f"{argument} must be str, not {name!r}")

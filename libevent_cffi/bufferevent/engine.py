@@ -1,0 +1,212 @@
+"""
+TLS by Python's ssl module, for TLSContext.from_ssl_context().
+
+The user's connection is one end of a pair.  The engine has the other end, where plain data comes and goes, and an
+ordinary connection over the socket; in between is the MemoryLayer.  What piles up at one side stops the other:
+each is read only while what is to be written at its opposite is less than a mark.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Optional
+
+from .._native import children
+from .._native._libevent import ffi, lib
+from ..errors import ClosedError
+from ..flags import BufferEventFlag, EventFlag
+
+if TYPE_CHECKING:
+    from ..event import EventBase
+    from ..tls.memory import MemoryLayer
+    from .connection import BufferEvent
+
+__all__ = ["Engine", "open_engine", "start_engine"]
+
+_MARK = 128 * 1024
+_CONNECTED, _EOF, _ERROR = BufferEventFlag.CONNECTED, BufferEventFlag.EOF, BufferEventFlag.ERROR
+_READING = BufferEventFlag.READING
+
+
+class Engine:
+    """What is between *bev*, which its user has, and *wire*, which has the socket; *inner* is bev's other end."""
+
+    __slots__ = ("_bev", "_has_ended", "_inner", "_is_open", "_layer", "_wire")
+
+    def __init__(self, bev: BufferEvent, inner: BufferEvent, wire: BufferEvent, layer: MemoryLayer) -> None:
+        self._bev, self._inner, self._wire, self._layer = bev, inner, wire, layer
+        self._is_open = self._has_ended = False
+        inner.disable(EventFlag.READ)  # until the handshake is over
+        inner.on_read, inner.on_write, inner.on_event = self._send, self._resume, self._on_inner_event
+        wire.on_read, wire.on_write, wire.on_event = self._receive, self._on_written, self._on_wire_event
+
+    @property
+    def wire(self) -> BufferEvent:
+        """The connection over the socket."""
+        return self._wire
+
+    def start(self) -> None:
+        """Begin the handshake: the socket is connected.  What has come already is the beginning of it."""
+        if self._bev.closed or self._wire.closed:
+            return
+        self._layer._begin()
+        self._receive(self._wire)
+
+    # -- from the socket -------------------------------------------------------------------------------------
+
+    def _receive(self, wire: BufferEvent) -> None:
+        data = wire.read()
+        if data:
+            self._layer._put(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Do what can be done with what has arrived."""
+        try:
+            if not self._is_open and self._layer._shake_hands():
+                self._is_open = True
+                self._tell(_CONNECTED)
+                self._inner.enable(EventFlag.READ)
+            if self._is_open:
+                self._deliver()
+        except ssl.SSLError as error:
+            self._fail(self._layer._explain(error))
+        self._flush()
+
+    def _deliver(self) -> None:
+        while not self._has_ended and not self._bev.closed:
+            data = self._layer._read()
+            if data is None:
+                break
+            if data:
+                self._inner.write(data)
+            else:
+                self._has_ended = True
+                self._inner.write_eof()
+        if not self._bev.closed and len(self._bev.input) >= _MARK:
+            self._wire.disable(EventFlag.READ)
+
+    def _resume(self, inner: BufferEvent) -> None:
+        """The user has taken what there was."""
+        if not self._wire.closed:
+            self._wire.enable(EventFlag.READ)
+
+    # -- to the socket ---------------------------------------------------------------------------------------
+
+    def _send(self, inner: BufferEvent) -> None:
+        data = inner.read()
+        if data and not self._wire.closed:
+            try:
+                self._layer._write(data)
+            except ssl.SSLError as error:
+                self._fail(self._layer._explain(error))
+            self._flush()
+            if not self._wire.closed and len(self._wire.output) >= _MARK:
+                inner.disable(EventFlag.READ)
+
+    def _flush(self) -> None:
+        data = self._layer._take()
+        if data and not self._wire.closed:
+            self._wire.write(data)
+
+    def _on_written(self, wire: BufferEvent) -> None:
+        if self._is_open and not self._inner.closed:
+            self._inner.enable(EventFlag.READ)
+
+    # -- ends ------------------------------------------------------------------------------------------------
+
+    def _on_inner_event(self, inner: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        """The user has ended the sending, or closed it."""
+        self._send(inner)
+        self._layer._say_goodbye()
+        self._flush()
+        if self._bev.closed:
+            self._wire.close(flush=True)
+            inner.close()
+
+    def _on_wire_event(self, wire: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        if what & _CONNECTED:
+            self.start()
+        elif error is not None:
+            wire.close()
+            if not self._has_ended:
+                self._fail(error)
+        else:
+            self._layer._put(b"")
+            self._go_on()
+            wire.close(flush=True)
+
+    def _fail(self, error: Exception) -> None:
+        if self._has_ended or self._bev.closed:
+            return
+        self._has_ended = True
+        self._bev._reason = error
+        self._tell(_ERROR | _READING)
+        self._flush()  # an alert
+        self._wire.close(flush=True)
+
+    def _tell(self, what: BufferEventFlag) -> None:
+        try:
+            self._bev._done(lib.lev_bev_fail(self._bev._c, int(what), 0), "bufferevent_trigger_event")
+        except ClosedError:
+            return
+
+
+def _new(like: Any, base: Any) -> Any:
+    """Return a connection without a C side yet."""
+    made = type(like).__new__(type(like))
+    made._prepare(base, None, None, None)
+    return made
+
+
+def _begin_pair(bev: Any, base: Any) -> Any:
+    """Have *bev* be one end of a pair; return the other."""
+    inner = _new(bev, base)
+    handles = [children.new("struct lev_bev *") for _ in range(2)]
+    result = lib.lev_bev_open_pair(handles[0], handles[1], base._l)
+    if result < 0:
+        bev._c = handles[0]
+        bev._child = ffi.cast("struct lev_child *", handles[0])
+        bev._refuse_new(result, "bufferevent_pair_new")
+    bev._begin(base, handles[0])
+    inner._begin(base, handles[1])
+    bev._set_wants()
+    return inner
+
+
+def open_engine(bev: Any, base: EventBase, fd: int, directions: int, layer: MemoryLayer) -> None:
+    """Make the C side of *bev*, over descriptor *fd*; -1: connect() makes one."""
+    wire = type(bev)(base, fd if fd >= 0 else None)
+    try:
+        inner = _begin_pair(bev, base)
+    except BaseException:
+        if fd >= 0:
+            wire.detach().detach()  # it stays its owner's
+        raise
+    off = EventFlag.READ | EventFlag.WRITE
+    if directions != int(off):
+        bev.disable(EventFlag(int(off) & ~directions))
+    layer._attach(bev, None)
+    bev._engine = Engine(bev, inner, wire, layer)
+    if fd >= 0:
+        base.call_soon(bev._engine.start)
+
+
+def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
+    """Have another connection go on over *old*, which is closed to its user; return that."""
+    base = old._base
+    wire, bev = _new(old, base), _new(old, base)
+    bev._on_read, bev._on_write, bev._on_event = old._on_read, old._on_write, old._on_event
+    bev._tls = layer
+    inner = _begin_pair(bev, base)
+    wire._c, wire._child, wire._token = old._c, old._child, old._token
+    wire._tls, wire._engine = old._tls, old._engine
+    base._known[wire._token] = wire
+    if wire._token in base._children:
+        base._children[wire._token] = wire
+    old._c = children.new("struct lev_bev *")  # one that has never begun counts as closed
+    old._child = ffi.cast("struct lev_child *", old._c)
+    layer._attach(bev, None)
+    bev._engine = Engine(bev, inner, wire, layer)
+    base.call_soon(bev._engine.start)
+    return bev  # type: ignore[no-any-return]
