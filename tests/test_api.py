@@ -164,6 +164,7 @@ TLSContext(*, ca=None, ca_path=None, system_trust=None, verify=True, check_hostn
     server(certificate, key=None, *, password=None, ca=None, ca_path=None, verify=False, alpn=(),
            on_server_name=None, session_tickets=True, minimum_version=TLSv1_2, maximum_version=None,
            ciphers=None, ciphersuites=None, allow_dirty_shutdown=False)
+    from_ssl_context(context)
     server_side
 TLSLayer()
     context

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from libevent_cffi import util
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 if not EXAMPLES.exists():
@@ -47,6 +49,16 @@ def test_timers() -> None:
 def test_workers() -> None:
     """All results of the threads arrive."""
     assert output_of("workers.py").endswith("4 results\n")
+
+
+@pytest.mark.skipif(not util.features()["tls"], reason="this build has no TLS")
+def test_starttls() -> None:
+    """The client asks for TLS in the clear, and nobody can read what it says after that."""
+    lines = output_of("starttls.py").splitlines()
+    assert lines[0].startswith("listening on port ")
+    assert lines[1:4] == ["220 ready", "250 EHLO me", "220 go ahead"]
+    assert lines[4].endswith(" with localhost --")
+    assert lines[5:] == ["250 a secret (nobody else can read this)", "221 bye"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -78,7 +78,12 @@ class End:
 
 
 def meet(
-    base: EventBase, run: Run, ours: TLSContext, theirs: TLSContext, data: bytes = b"hello", name: str = "localhost"
+    base: EventBase,
+    run: Run,
+    ours: TLSContext,
+    theirs: TLSContext,
+    data: bytes = b"hello",
+    name: str = "localhost",
 ) -> tuple[End, End]:
     one, other = sockets()
     here, there = End(sends=data, expects=len(data)), End(echoes=True)
@@ -153,10 +158,18 @@ def test_what_its_layer_tells(plain_base: EventBase, run: Run, certificates: Cer
     ],
 )
 def test_refused_with_the_right_error(
-    plain_base: EventBase, run: Run, certificates: Certificates, authority: str, name: str, host: str, code: int
+    plain_base: EventBase,
+    run: Run,
+    certificates: Certificates,
+    authority: str,
+    name: str,
+    host: str,
+    code: int,
 ) -> None:
     """In OpenSSL's words."""
-    here, there = meet(plain_base, run, client(certificates, authority), server(certificates, name), name=host)
+    here, there = meet(
+        plain_base, run, client(certificates, authority), server(certificates, name), name=host
+    )
     assert isinstance(here.error, TLSError)
     assert here.error.reasons == ("certificate verify failed",)
     assert here.error.verify_code == code

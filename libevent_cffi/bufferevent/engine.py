@@ -1,9 +1,9 @@
 """
 TLS by Python's ssl module, for TLSContext.from_ssl_context().
 
-The user's connection is one end of a pair.  The engine has the other end, where plain data comes and goes, and an
-ordinary connection over the socket; in between is the MemoryLayer.  What piles up at one side stops the other:
-each is read only while what is to be written at its opposite is less than a mark.
+The user's connection is one end of a pair.  The engine has the other end, where plain data comes and goes,
+and an ordinary connection over the socket; in between is the MemoryLayer.  What piles up at one side stops
+the other: each is read only while what is to be written at its opposite is less than a mark.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _READING = BufferEventFlag.READING
 
 
 class Engine:
-    """What is between *bev*, which its user has, and *wire*, which has the socket; *inner* is bev's other end."""
+    """Moves data between *inner*, the other end of the user's *bev*, and *wire*, which has the socket."""
 
     __slots__ = ("_bev", "_has_ended", "_inner", "_is_open", "_layer", "_wire")
 
@@ -154,7 +154,8 @@ class Engine:
 
 def _new(like: Any, base: Any) -> Any:
     """Return a connection without a C side yet."""
-    made = type(like).__new__(type(like))
+    cls: Any = type(like)
+    made = cls.__new__(cls)
     made._prepare(base, None, None, None)
     return made
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import children
 from .._native._libevent import ffi, lib
-from .engine import open_engine, start_engine
 from .transfer import Transfer
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ class Secure(Transfer):
             raise TypeError("start_tls() needs a TLSContext, not None")
         self._check_usable()
         if context._python is not None:
+            from .engine import start_engine  # which imports ssl
+
             return start_engine(self, layer)  # type: ignore[arg-type]
         above: Any = type(self).__new__(type(self))
         above._prepare(self._base, self._on_read, self._on_write, self._on_event)
@@ -65,6 +66,8 @@ class Secure(Transfer):
 
     def _open_tls(self, base: EventBase, fd: int, directions: int, layer: TLSLayer) -> None:
         if layer.context._python is not None:
+            from .engine import open_engine  # which imports ssl
+
             open_engine(self, base, fd, directions, layer)  # type: ignore[arg-type]
             return
         handle = children.new("struct lev_bev *")

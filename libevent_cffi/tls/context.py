@@ -159,9 +159,10 @@ class TLSContext:
         Use a context of Python's own ssl module, which stays as it is, behind the same interface.
 
         Its protocol tells whether it is a client's or a server's.  Connections over it are slower, since
-        every byte passes Python; http and what is in ``lowlevel`` cannot use it.  It needs no libevent_openssl.
+        every byte passes Python, and http cannot use it.  It works where the package was built without TLS.
 
-        Raises TypeError, and ValueError for a protocol other than PROTOCOL_TLS_CLIENT and PROTOCOL_TLS_SERVER.
+        Raises TypeError, and ValueError for another protocol than PROTOCOL_TLS_CLIENT and
+        PROTOCOL_TLS_SERVER.
 
         Wraps: bufferevent_pair_new() <event2/bufferevent.h>; libevent >= 2.0.
         """
@@ -276,7 +277,7 @@ class TLSContext:
         if self._python is not None:
             from .memory import MemoryLayer
 
-            layer = MemoryLayer._make(self, base)
+            layer: TLSLayer = MemoryLayer._make(self, base)
         else:
             layer = TLSLayer._make(self, base)
         if server_hostname is not None:

@@ -10,6 +10,8 @@ from ..errors import FeatureUnavailableError, TLSError
 from ..flags import BufferEventFlag, TLSState
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .._native.children import Child
     from .._native.running import Loop
     from .context import TLSContext
@@ -48,7 +50,7 @@ class TLSLayer:
         raise TypeError("a TLSLayer is made by its connection: give tls= to that, or call its start_tls()")
 
     @classmethod
-    def _make(cls, context: TLSContext, base: Loop) -> TLSLayer:
+    def _make(cls, context: TLSContext, base: Loop) -> Self:
         """Make the TLS of a connection on *base*, which is to be given to that."""
         self = cls.__new__(cls)
         self._context = context

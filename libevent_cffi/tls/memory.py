@@ -10,6 +10,8 @@ from ..flags import TLSState
 from .layer import CUT_OFF, TLSLayer, encode_host
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .._native.running import Loop
     from .context import TLSContext
 
@@ -24,14 +26,18 @@ class MemoryLayer(TLSLayer):
     __slots__ = ("_allows_dirty", "_in", "_name", "_object", "_out")
 
     _object: Optional[ssl.SSLObject]
+    _in: ssl.MemoryBIO
+    _out: ssl.MemoryBIO
+    _name: Optional[str]
+    _allows_dirty: bool
 
     @classmethod
-    def _make(cls, context: TLSContext, base: Loop) -> TLSLayer:
+    def _make(cls, context: TLSContext, base: Loop) -> Self:
         self = cls.__new__(cls)
         self._context = context
         self._owner = self._bev = self._ssl = self._object = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._name: Optional[str] = None
+        self._name = None
         self._is_named = self._allows_dirty = False
         return self
 
@@ -146,7 +152,7 @@ class MemoryLayer(TLSLayer):
 
     @property
     def server_name(self) -> Optional[str]:
-        """The name by which this client asks for the server; what a server is asked for, ssl does not tell."""
+        """The name by which a client asks for the server; what a server is asked for, ssl does not tell."""
         self._asked()
         if self._name is None or encode_host(self._name, "host")[1]:
             return None
@@ -162,7 +168,7 @@ class MemoryLayer(TLSLayer):
 
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
-        """All certificates that the other side sent, as DER; from Python 3.13 on, before that its own only."""
+        """What the other side sent, as DER: all certificates from Python 3.13 on, else its own only."""
         own = self.peer_certificate
         if own is None:
             return ()
