@@ -702,14 +702,14 @@ def test_other_threads_are_refused(
                 call()
             except WrongThreadError as error:
                 refused.append(str(error))
-        assert resolver.pending == 0
-        plain_base.call_soon_threadsafe(resolver.close)
+        plain_base.call_soon_threadsafe(plain_base.loop_break)
 
     thread = threading.Thread(target=other)
     plain_base.call_soon(thread.start)
-    run(plain_base)
+    run(plain_base, exit_on_empty=False)
     thread.join()
     assert len(refused) == 5
+    assert resolver.pending == 0
 
 
 def test_nothing_is_left_behind(

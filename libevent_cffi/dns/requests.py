@@ -27,7 +27,8 @@ _log = logging.getLogger("libevent.dns")
 
 _NAME_SIZE = 1024
 _INTERNET: int = lib.EVDNS_CLASS_INET
-_KNOWN_FLAGS = int(DNSFlag.AA | DNSFlag.RD)
+#: RD in the head of a question; EVDNS_FLAGS_RD is another bit.
+_RECURSION = 0x0100
 #: A longer record may not fit beside the others.  2.1 then sends what its memory holds (evdns.c:
 #: evdns_server_request_format_response), and counts lengths in 16 bits.
 _MOST_DATA = 700 if lib.event_get_version_number() < 0x02020000 else 60000
@@ -91,7 +92,7 @@ class Request(Answering):
         if lib.lev_dns_request_open(request._c, server._c, numbers, memory, 128) <= 0:
             return None
         flags, count, length, is_tcp = numbers
-        request._flags, request._is_tcp = DNSFlag(flags & _KNOWN_FLAGS), bool(is_tcp)
+        request._flags, request._is_tcp = DNSFlag.RD if flags & _RECURSION else DNSFlag(0), bool(is_tcp)
         request._peer = convert.sockaddr_from_c(memory, length) if length > 0 else None
         request._questions = tuple(request._question(index) for index in range(count))
         return request
@@ -212,7 +213,7 @@ class Request(Answering):
         if isinstance(data, str):
             is_name, size, raw = 1, -1, encode_record_name(data)
         else:
-            raw = bytes(data)
+            raw = bytes(memoryview(data))
             is_name, size = 0, len(raw)
             if size > _MOST_DATA:
                 raise ValueError(f"a record has at most {_MOST_DATA} bytes, not {size}")
@@ -223,7 +224,8 @@ class Request(Answering):
 
     def set_flags(self, flags: DNSFlag) -> None:
         """
-        Have the answer carry *flags*: AA says that it comes from who has to know.
+        Have the answer carry *flags*: AA says that it comes from who has to know, RD that the server looks
+        for names elsewhere (libevent's constant is the bit that the protocol calls RA).
 
         Raises ValueError, ClosedError when it has been answered, WrongThreadError.
 
@@ -271,7 +273,7 @@ class Request(Answering):
 
     def _finish(self) -> None:
         """Answer it after its handler, if that has to be."""
-        if not self._deferred and not self.answered:
+        if not self._deferred and not self.answered and not self._server.closed:
             _log.warning("%r was neither answered nor deferred: it is answered SERVFAIL", self)
             self.respond(DNSErrorCode.SERVERFAILED)
 

@@ -87,6 +87,7 @@ static void lev_dns_server_tell(struct lev_dns_server *s)
             lev_dns_server_leave_to_parent(s);
             return;
         }
+        lev_child_after_callback(c);
         s->undelivered = answer == LEV_UNDELIVERED;
         if (s->undelivered)
             break;
@@ -100,7 +101,6 @@ static void lev_dns_server_tell(struct lev_dns_server *s)
     }
     if ((s->first != NULL || s->undelivered) && !c->closed && !c->base->closed)
         lev_child_remember(c);
-    lev_child_after_callback(c);
 }
 
 static void lev_dns_server_incoming(struct lev_dns_server *s, struct evdns_server_request *request, int is_tcp)
