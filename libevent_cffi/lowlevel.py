@@ -41,7 +41,8 @@ def pointer(obj: object) -> Any:
     Return the C pointer behind an open object: yours to look at, not to free.
 
     An EventBase has its ``struct event_base *`` until it is closed, a Buffer its ``struct evbuffer *``.  An
-    Event has a ``struct event *`` only while it is pending or active; NULL else.
+    Event has a ``struct event *`` only while it is pending or active; NULL else.  The ``tls`` of a connection
+    has OpenSSL's ``SSL *``, until the connection is closed.
 
     Raises TypeError for what has no pointer, ClosedError.
     """
@@ -53,6 +54,8 @@ def pointer(obj: object) -> Any:
         if obj.closed:
             raise ClosedError(f"{obj!r} is closed")
         return lib.lev_event_pointer(obj._base._l, max(obj._token, 0))
+    elif hasattr(type(obj), "_pointer"):
+        found = obj._pointer()  # type: ignore[attr-defined]
     else:
         raise TypeError(f"{type(obj).__name__} has no C pointer")
     if not found:

@@ -284,6 +284,17 @@ class TLSContext:
             layer._set_host(server_hostname, "server_hostname")
         return layer
 
+    def _for_c(self) -> tuple[Any, Any]:
+        """
+        Return what C needs to make connections of this context itself: struct lev_tls_ops and the SSL_CTX.
+
+        The caller keeps this object alive for as long as handshakes go on: on_server_name is found by it.
+        """
+        openssl.require()
+        if self._python is not None:
+            raise ValueError("a context of from_ssl_context() is for a BufferEvent: C cannot use it")
+        return openssl.lib.lev_tls_ops(), self._ctx
+
     # -- called from callbacks.py ----------------------------------------------------------------------------
 
     def _switch(self, ssl: Any, chosen: Any) -> Optional[Exception]:

@@ -273,6 +273,10 @@ class TLSLayer:
         finally:
             openssl.lib.lev_tls_let_go(place[0])
 
+    def _pointer(self) -> Any:
+        """Return OpenSSL's SSL for lowlevel.pointer(); None when the connection is closed."""
+        return None if self._owner is None or self._owner.closed else self._ssl
+
     # -- what went wrong -------------------------------------------------------------------------------------
 
     def _failure(self, what: int, number: int) -> Optional[TLSError]:
