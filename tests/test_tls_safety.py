@@ -269,7 +269,8 @@ def test_a_fork_inside_of_on_server_name(plain_base: EventBase, run: Run, certif
                 assert os.wait()[1] == 0
 
         children = []
-        theirs = TLSContext.server({certificates("server.pem")!r}, {certificates("server.key")!r}, on_server_name=choose)
+        pem = {certificates.text("server.pem", "server.key")!r}
+        theirs = TLSContext.server(pem, on_server_name=choose)
         ours = TLSContext(ca={certificates("ca.pem")!r})
         one, other = socket.socketpair()
         told = []

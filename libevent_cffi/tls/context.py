@@ -158,11 +158,11 @@ class TLSContext:
         """
         Use a context of Python's own ssl module, which stays as it is, behind the same interface.
 
-        Its protocol tells whether it is a client's or a server's.  Connections over it are slower, since
+        Its protocol tells whether it is a client's or a server's; one for both, PROTOCOL_TLS, is a client's
+        when it checks host names.  Connections over it are slower, since
         every byte passes Python, and http cannot use it.  It works where the package was built without TLS.
 
-        Raises TypeError, and ValueError for another protocol than PROTOCOL_TLS_CLIENT and
-        PROTOCOL_TLS_SERVER.
+        Raises TypeError, and ValueError for a protocol that is one version only.
 
         Wraps: bufferevent_pair_new() <event2/bufferevent.h>; libevent >= 2.0.
         """
@@ -170,13 +170,13 @@ class TLSContext:
 
         if not isinstance(context, ssl.SSLContext):
             raise TypeError(f"context must be an ssl.SSLContext, not {context!r}")
-        if context.protocol not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
-            raise ValueError(
-                f"{context.protocol!r} is for both sides: make the context with PROTOCOL_TLS_CLIENT or"
-                " PROTOCOL_TLS_SERVER"
-            )
+        for_both = context.protocol == ssl.PROTOCOL_TLS  # what create_default_context() makes before 3.10
+        if not for_both and context.protocol not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+            raise ValueError(f"{context.protocol!r}: make the context with PROTOCOL_TLS_CLIENT or _SERVER")
         self = cls.__new__(cls)
-        self._server_side = context.protocol == ssl.PROTOCOL_TLS_SERVER
+        self._server_side = context.protocol == ssl.PROTOCOL_TLS_SERVER or (
+            for_both and not context.check_hostname
+        )
         self._check_hostname = context.check_hostname
         self._python = context
         self._ctx = self._on_server_name = None

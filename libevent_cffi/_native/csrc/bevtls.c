@@ -1,5 +1,7 @@
 /* Python's calls of bufferevents that have TLS; what TLS itself does is in the other module, see bridge.h. */
 
+#define LEV_TLS_BELOW (128 * 1024)
+
 /* The same with TLS: "ssl" is freed with it, and also when this fails. */
 static int lev_bev_open_tls(struct lev_bev *s, struct lev_base *l, int fd, int enabled, int wants,
     const struct lev_tls_ops *tls, void *ssl)
@@ -73,6 +75,8 @@ static int lev_bev_start_tls(
         lev_bev_apply(top);
         bufferevent_set_timeouts(bev, &s->bev->timeout_read, &s->bev->timeout_write);
         bufferevent_trigger(s->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+        /* Or what the other side does not read would pile up there, with on_write told all the while. */
+        bufferevent_setwatermark(s->bev, EV_WRITE, LEV_TLS_BELOW / 2, LEV_TLS_BELOW);
         lev_bev_detach_buffers(s);
         s->child.held = 0;
         result = lev_bev_hold(top);
