@@ -15,7 +15,7 @@ from certificates import Certificates
 from conftest import output_of
 from tls_peers import Thread, python_client
 
-from libevent_cffi import BufferEvent, BufferEventFlag, EventBase, lowlevel, util
+from libevent_cffi import READ, BufferEvent, BufferEventFlag, EventBase, lowlevel, util
 from libevent_cffi._native import lib
 from libevent_cffi.errors import ClosedError, TLSError, WrongThreadError
 from libevent_cffi.tls import TLSContext
@@ -318,3 +318,45 @@ def test_an_error_of_tls_can_be_pickled() -> None:
 
     error = pickle.loads(pickle.dumps(TLSError("TLS: x", reasons=("x",), verify_code=20)))
     assert (str(error), error.reasons, error.verify_code) == ("TLS: x", ("x",), 20)
+
+
+@pytest.mark.parametrize("how", ["from the start", "later", "by Python"])
+def test_a_reader_that_is_slow_makes_the_writer_wait(
+    plain_base: EventBase, certificates: Certificates, how: str
+) -> None:
+    """on_write is not told while what was written cannot be sent, however much more there is."""
+    import ssl
+
+    ours, theirs = contexts(certificates)
+    if how == "by Python":
+        ours = TLSContext.from_ssl_context(ssl.create_default_context(cafile=certificates("ca.pem")))
+    one, other = sockets()
+    written: list[int] = []
+
+    def on_write(bev: BufferEvent) -> None:
+        while len(bev.output) < 65536:
+            written.append(32768)
+            bev.write(bytes(32768))
+            assert len(written) < 200, "it takes whatever it gets"
+
+    def stop_reading(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        bev.disable(READ)
+
+    def begin(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        bev.on_write = on_write
+        on_write(bev)
+
+    if how == "later":
+        there = BufferEvent(plain_base, other).start_tls(theirs)
+        here = BufferEvent(plain_base, one).start_tls(ours, server_hostname="localhost")
+    else:
+        there = BufferEvent(plain_base, other, tls=theirs)
+        here = BufferEvent(plain_base, one, tls=ours, server_hostname="localhost")
+    there.on_event, here.on_event = stop_reading, begin
+    seen = -1
+    while not written or seen != len(written):
+        seen = len(written)
+        for _ in range(20):
+            plain_base.poll(0.005)
+    here.close()
+    there.close()

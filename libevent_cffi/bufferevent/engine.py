@@ -36,6 +36,7 @@ class Engine:
     def __init__(self, bev: BufferEvent, inner: BufferEvent, wire: BufferEvent, layer: MemoryLayer) -> None:
         self._bev, self._inner, self._wire, self._layer = bev, inner, wire, layer
         self._is_open = self._has_ended = False
+        inner._checked(lib.lev_bev_set_mark(inner._c, _MARK), "bufferevent_setwatermark")
         inner.disable(EventFlag.READ)  # until the handshake is over
         inner.on_read, inner.on_write, inner.on_event = self._send, self._resume, self._on_inner_event
         wire.on_read, wire.on_write, wire.on_event = self._receive, self._on_written, self._on_wire_event

@@ -20,6 +20,7 @@ int lev_bev_open(struct lev_bev *s, struct lev_base *l, int fd, int enabled, int
 int lev_bev_open_tls(struct lev_bev *s, struct lev_base *l, int fd, int enabled, int wants,
     const struct lev_tls_ops *tls, void *ssl);
 int lev_bev_start_tls(struct lev_bev *top, struct lev_bev *s, const struct lev_tls_ops *tls, void *ssl);
+int lev_bev_set_mark(struct lev_bev *s, int mark);
 struct bufferevent *lev_bev_pointer(struct lev_bev *s);
 int lev_bev_open_pair(struct lev_bev *one, struct lev_bev *other, struct lev_base *l);
 int lev_bev_adopt(struct lev_bev *s, struct lev_base *l, struct bufferevent *bev, int wants, int is_borrowed);

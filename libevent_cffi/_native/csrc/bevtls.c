@@ -85,6 +85,18 @@ static int lev_bev_start_tls(
     return result;
 }
 
+/* Take in no more than this at a time: what is written to the other end of a pair would be here at once. */
+static int lev_bev_set_mark(struct lev_bev *s, int mark)
+{
+    int entered = lev_bev_enter(s);
+
+    if (entered < 0)
+        return entered;
+    bufferevent_setwatermark(s->bev, EV_READ, 0, (size_t)mark);
+    lev_leave(s->child.base, entered);
+    return 0;
+}
+
 /* For looking at, and NULL when it has ended. */
 static struct bufferevent *lev_bev_pointer(struct lev_bev *s)
 {
