@@ -165,7 +165,8 @@ def test_dig_by_tcp(plain_base: EventBase) -> None:
     """The whole answer, on the same port; also after one that was cut off."""
     with Server(plain_base, LOCAL, zone, tcp=True, tcp_max_clients=5, tcp_idle_timeout=5) as server:
         assert len(dig(plain_base, server, "+tcp", "+short", "large.example").split()) == 100
-        assert len(dig(plain_base, server, "+noedns", "+short", "large.example").split()) == 100
+        lines = dig(plain_base, server, "+noedns", "+short", "large.example").splitlines()
+        assert len([line for line in lines if line.startswith("192.")]) == 100
 
 
 @pytest.mark.skipif(HAS_TCP, reason="libevent 2.2 has it")

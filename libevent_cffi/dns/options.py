@@ -28,7 +28,8 @@ class ResolverOptions(TypedDict, total=False):
     - *randomize_case*: write names in random case, against forged answers; some servers dislike it (True).
     - *bind_to*: the local address for name servers that are added afterwards.
     - *initial_probe_timeout*: how long a failed name server is left alone at first (10; at most an hour).
-    - *max_probe_timeout*, *probe_backoff_factor*: how that grows (3600; 3); libevent 2.2.
+    - *max_probe_timeout*, *probe_backoff_factor*: how that grows (3600, in whole seconds; 3, at most 10);
+      libevent 2.2.
     - *getaddrinfo_allow_skew*: how long one family's answer may wait for the other's (3).
     - *so_rcvbuf*, *so_sndbuf*: the sockets' buffers, in bytes (the system's).
     - *tcp_idle_timeout*: how long a TCP connection is kept (30); libevent 2.2.
@@ -76,6 +77,13 @@ def _seconds(name: str, value: Any) -> bytes:
     return b"%.6f" % seconds
 
 
+def _whole_seconds(name: str, value: Any) -> bytes:
+    seconds = convert.check_seconds(value, name)
+    if not 1 <= seconds <= 3600 or seconds != int(seconds):
+        raise ValueError(f"{name} must be 1 to 3600 whole seconds, not {value!r}")
+    return b"%d" % int(seconds)
+
+
 def _yes_or_no(name: str, value: Any) -> bytes:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be a bool, not {value!r}")
@@ -103,8 +111,8 @@ _OPTIONS = {
     "randomize_case": _Option(_yes_or_no),
     "bind_to": _Option(_address),
     "initial_probe_timeout": _Option(_seconds),
-    "max_probe_timeout": _Option(_seconds, True),
-    "probe_backoff_factor": _Option(_number(1), True),
+    "max_probe_timeout": _Option(_whole_seconds, True),
+    "probe_backoff_factor": _Option(_number(1, 10), True),
     "getaddrinfo_allow_skew": _Option(_seconds),
     "so_rcvbuf": _Option(_number(0)),
     "so_sndbuf": _Option(_number(0)),

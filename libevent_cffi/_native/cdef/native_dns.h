@@ -36,7 +36,7 @@ int lev_resolver_add_search(struct lev_resolver *r, const char *domain);
 extern "Python" int lev_py_dns_finished(int64_t token, int slot);
 
 /* if LEV_HAVE_evdns_cache_write */
-int lev_resolver_cache_add(struct lev_resolver *r, const char *name, const char *addresses, int count, int ttl);
+int lev_resolver_cache_add(struct lev_resolver *r, char *name, const char *addresses, int count, int ttl);
 int lev_resolver_cache_lookup(struct lev_resolver *r, const char *name, int family, int port, char *addresses,
     int room);
 /* end */

@@ -32,6 +32,9 @@ struct lev_query {
     int size;                           /* of the data */
     char *data;
     char *canonical;
+    int is_named;                       /* an alias may be told in a second call, after the addresses */
+    struct event_base *eb;
+    struct event bury;                  /* drops it after that */
 };
 
 struct lev_resolver {
@@ -109,6 +112,16 @@ static void lev_resolver_settle_soon(struct lev_resolver *r)
         event_active(&r->settle, EV_TIMEOUT, 1);
 }
 
+static void lev_on_bury(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_query *q = arg;
+
+    (void)fd;
+    (void)what;
+    event_debug_unassign(&q->bury);
+    lev_query_drop(q);
+}
+
 /* It has its answer.  The query may be gone afterwards. */
 static void lev_query_finished(struct lev_query *q)
 {
@@ -117,7 +130,11 @@ static void lev_query_finished(struct lev_query *q)
     q->request = NULL;
     q->is_finished = 1;
     if (r == NULL) {
-        lev_query_drop(q);
+        if (q->is_named) {
+            event_assign(&q->bury, q->eb, -1, 0, lev_on_bury, q);
+            event_active(&q->bury, EV_TIMEOUT, 1);
+        } else
+            lev_query_drop(q);
         return;
     }
     lev_query_unlink(q);
@@ -173,8 +190,8 @@ static void lev_on_answer(int result, char type, int count, int ttl, void *addre
     struct lev_query *q = arg;
 
 #ifdef DNS_CNAME
-    if (result == DNS_ERR_NONE && type == DNS_CNAME) {  /* the addresses come in another call */
-        lev_query_name(q, *(char **)addresses);
+    if (result == DNS_ERR_NONE && type == DNS_CNAME) {  /* right after the addresses (evdns.c:reply_run_callback) */
+        lev_query_name(q, addresses);
         return;
     }
 #endif
@@ -425,6 +442,10 @@ static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t
     else {
         q->number = number;
         q->kind = kind;
+        q->eb = r->child.base->eb;
+#ifdef DNS_CNAME_CALLBACK
+        q->is_named = (flags & DNS_CNAME_CALLBACK) != 0;
+#endif
         lev_query_open(r, q);
         request = lev_resolver_start(r, q, what, flags, hints);
         if (!q->is_finished)
@@ -657,32 +678,34 @@ static int lev_resolver_add_search(struct lev_resolver *r, const char *domain)
 
 #ifdef LEV_HAVE_evdns_cache_write
 
+/* What evutil_dup_addrinfo_() copies: it reads the address where libevent's own stand, behind the rest. */
+struct lev_addrinfo {
+    struct evutil_addrinfo info;
+    char address[LEV_ADDRESS_STRIDE];
+};
+
 /* Keep count addresses of a name, LEV_ADDRESS_STRIDE bytes each. */
-static int lev_resolver_cache_add(struct lev_resolver *r, const char *name, const char *addresses, int count, int ttl)
+static int lev_resolver_cache_add(struct lev_resolver *r, char *name, const char *addresses, int count, int ttl)
 {
     int i, result = LEV_ERRNO, entered = lev_child_enter(&r->child);
-    struct evutil_addrinfo *chain;
-    char *copy;
+    struct lev_addrinfo *chain;
 
     if (entered < 0)
         return entered;
     chain = lev_calloc((size_t)count + 1, sizeof(*chain));
-    copy = lev_malloc((size_t)count * LEV_ADDRESS_STRIDE + strlen(name) + 1);
-    if (chain != NULL && copy != NULL) {
-        memcpy(copy, addresses, (size_t)count * LEV_ADDRESS_STRIDE);
-        strcpy(copy + count * LEV_ADDRESS_STRIDE, name);
-        for (i = 0; i < count; i++) {
-            struct sockaddr *address = (struct sockaddr *)(copy + i * LEV_ADDRESS_STRIDE);
-            chain[i].ai_addr = address;
-            chain[i].ai_family = address->sa_family;
-            chain[i].ai_addrlen = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-            chain[i].ai_next = i + 1 < count ? &chain[i + 1] : NULL;
-        }
-        evdns_cache_write(r->dns, copy + count * LEV_ADDRESS_STRIDE, count > 0 ? chain : NULL, ttl);
+    for (i = 0; chain != NULL && i < count; i++) {
+        struct sockaddr *address = (struct sockaddr *)chain[i].address;
+        memcpy(address, addresses + i * LEV_ADDRESS_STRIDE, LEV_ADDRESS_STRIDE);
+        chain[i].info.ai_addr = address;
+        chain[i].info.ai_family = address->sa_family;
+        chain[i].info.ai_addrlen = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        chain[i].info.ai_next = i + 1 < count ? &chain[i + 1].info : NULL;
+    }
+    if (chain != NULL) {
+        evdns_cache_write(r->dns, name, count > 0 ? &chain[0].info : NULL, ttl);
         result = 0;
     }
     lev_free(chain);
-    lev_free(copy);
     lev_leave(r->child.base, entered);
     return result;
 }
