@@ -48,6 +48,32 @@ def lev_py_request(token: int, number: int, slot: int) -> int:
 
 
 @trampoline
+def lev_py_request_headers(token: int, number: int, slot: int) -> int:
+    """The head of a request has come: on_request(request), or the handler of a route with stream=True."""
+    loop = loops[slot]
+    try:
+        server = loop._children[token]
+    except KeyError:
+        return STALE
+    request, callback, answer = server._looked_at(number)
+    if callback is None:
+        return DONE
+    try:
+        callback(request)
+    except Exception as error:
+        if error.__traceback__.tb_lasti in _calls_in_request_headers:  # type: ignore[union-attr]
+            server._failures = (error, server._failures)
+            return FAILED
+        loop._failed = (error, request, 0, False, loop._failed)
+        return UNDELIVERED
+    except BaseException as error:
+        delivered = error.__traceback__.tb_lasti in _calls_in_request_headers  # type: ignore[union-attr]
+        loop._failed = (error, request, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    return answer  # type: ignore[no-any-return]
+
+
+@trampoline
 def lev_py_request_failed(token: int, number: int, slot: int) -> int:
     """A callback of a request raised, or its handler returned without an answer."""
     loop = loops[slot]
@@ -111,4 +137,5 @@ def lev_py_http_stopped(token: int, slot: int) -> int:
 
 
 _calls_in_request = calls_in(lev_py_request)
+_calls_in_request_headers = calls_in(lev_py_request_headers)
 _calls_in_request_event = calls_in(lev_py_request_event)

@@ -38,6 +38,7 @@ class _Extra:
         "body",
         "connection",
         "headers",
+        "looked",
         "on_body",
         "on_body_end",
         "on_close",
@@ -61,6 +62,8 @@ class _Extra:
         self.ready = 0
         #: on_close was called.
         self.told = False
+        #: on_request was called, when the head had come.
+        self.looked = False
 
 
 class Incoming:

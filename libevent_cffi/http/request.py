@@ -169,10 +169,12 @@ class Request(Incoming):
             extra.ready = extra.ready or len(extra.waiting)
             callback, args = extra.waiting[0]
             return callback, (self, *args)
+        if what == lib.LEV_TELL_BODY:
+            return extra.on_body, (self, self.body)
         if what == lib.LEV_TELL_LATE:
             return self.error, (503,)
-        if what == lib.LEV_TELL_COMPLETE:
-            return extra.on_complete, (self,)
+        if what in (lib.LEV_TELL_COMPLETE, lib.LEV_TELL_BODY_END):
+            return (extra.on_complete if what == lib.LEV_TELL_COMPLETE else extra.on_body_end), (self,)
         return (None if extra.told else extra.on_close), (self,)
 
     def _was_told(self, what: int) -> bool:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Optional, Union, overload
+from typing import TYPE_CHECKING, Optional, Union
 
 from .._native import callbacks_http as _callbacks_http  # noqa: F401 - C calls what is there
 from .._native import children, convert, features
 from .._native._libevent import lib
-from .._native.callbacks import delivers
-from ..errors import ClosedError
 from ..event import Operation
 from ..event.arguments import check_base
 from ..listener import _NO_FILE, Listener, _bind, _look_at, _unlink
 from . import methods as known
-from . import reply
 from .bound import BoundSocket
 from .request import Request
-from .settings import Settings
+from .serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +34,7 @@ _log = logging.getLogger("libevent")
 _FAMILIES = {socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", socket.AF_INET)}
 
 
-class Server(Settings):
+class Server(Serving):
     """
     Serves HTTP: ``handler(request)`` answers what no route takes, on the thread that dispatches.
 
@@ -74,11 +70,7 @@ class Server(Settings):
 
     __slots__ = (
         "_bound",
-        "_failures",
-        "_latest",
         "_parent",
-        "_requests",
-        "_routes",
         "_stopping",
         "_tls",
     )
@@ -106,14 +98,8 @@ class Server(Settings):
     ) -> None:
         check_base(base)
         self._base = base
-        #: Held requests by number; see Request._hold().
-        self._requests: dict[int, Request] = {}
-        self._routes: dict[str, tuple[Handler, bool]] = {}
         self._bound: list[BoundSocket] = []
-        #: What handlers raised, the newest first, until it is logged.
-        self._failures: Any = None
-        #: The one that came last, which lev_py_request_failed() may be about.
-        self._latest: Optional[Request] = None
+        self._start_serving()
         self._parent: Optional[Server] = None
         self._stopping: Optional[Operation[None]] = None
         if methods:
@@ -140,60 +126,6 @@ class Server(Settings):
         except BaseException:
             self.close()
             raise
-
-    # -- called from callbacks.py ----------------------------------------------------------------------------
-
-    def _incoming(self, number: int) -> tuple[Request, Handler]:
-        """Return a request that has come, and who answers it."""
-        request = self._latest = Request(self, number)
-        if self._routes or self._on_request is not None:
-            return request, self._dispatch
-        return request, self._handler or _not_found
-
-    @delivers
-    def _dispatch(self, request: Request) -> None:
-        callback = self._on_request
-        if callback is not None:
-            callback(request)
-            if request.closed or request.answered:
-                return
-        callback = self._routes.get(request.path, (self._handler, False))[0] or _not_found
-        callback(request)
-
-    def _handler_failed(self, number: int) -> None:
-        """Say what a handler did wrong, and answer for it."""
-        request = self._requests.get(number) or self._latest
-        if request is None or request._number != number:
-            request = Request(self, number)
-        failure = self._failures
-        error = failure[0] if failure is not None else None
-        _say(request, error)
-        if failure is not None:
-            self._failures = failure[1]
-        if request.answered:
-            if not request.closed:
-                request.close()  # what has begun cannot be ended as if all were well
-        elif not isinstance(error, BrokenPipeError):
-            with contextlib.suppress(BrokenPipeError, ClosedError):
-                request.error(500)
-
-    @delivers
-    def _page_of(self, request: Request, status: int, reason: str) -> bytes:
-        callback = self._error_page
-        if callback is not None:
-            try:
-                page = callback(request, status, reason)
-                if page is not None:
-                    return bytes(page)
-            except Exception as error:
-                _log.error("error_page(%s, %d) failed", repr(request), status, exc_info=error)
-        return reply.error_page(status, reason)
-
-    def _stopped(self) -> None:
-        stopping = self._stopping
-        self.close()
-        if stopping is not None:
-            stopping._finish(None)
 
     # -- listening -------------------------------------------------------------------------------------------
 
@@ -282,43 +214,7 @@ class Server(Settings):
         """
         return tuple(bound for bound in self._bound if not bound.closed)
 
-    # -- who answers -----------------------------------------------------------------------------------------
-
-    @overload
-    def route(self, path: str, handler: Handler, *, stream: bool = False) -> Handler: ...
-    @overload
-    def route(self, path: str, *, stream: bool = False) -> Callable[[Handler], Handler]: ...
-    def route(self, path: str, handler: Optional[Handler] = None, *, stream: bool = False) -> Any:
-        """
-        Have ``handler(request)`` answer for exactly this path, decoded; also a decorator.
-
-        With *stream* it is called when the headers are in, and the body comes to on_body (libevent >= 2.2;
-        before, all of it at once).
-
-        Raises ValueError for a path that does not begin with "/" or has a handler, TypeError, ClosedError.
-
-        Wraps: evhttp_set_cb() <event2/http.h>; libevent >= 1.4, its effect.
-        """
-        if not isinstance(path, str):
-            raise TypeError(f"path must be str, not {path!r}")
-        if not path.startswith("/"):
-            raise ValueError(f"a path begins with '/': {path!r}")
-        if handler is None:
-            return lambda handler: self.route(path, handler, stream=stream)
-        self._set_callable("handler", handler)
-        if path in self._routes:
-            raise ValueError(f"{path!r} has a handler already: remove_route() takes it away")
-        self._routes[path] = (handler, bool(stream))
-        return handler
-
-    def remove_route(self, path: str) -> None:
-        """
-        Have the handler of *path* answer no more.  Raises KeyError, ClosedError.
-
-        Wraps: evhttp_del_cb() <event2/http.h>; libevent >= 1.4, its effect.
-        """
-        self._check_open()
-        del self._routes[path]
+    # -- hosts -----------------------------------------------------------------------------------------------
 
     def _root(self) -> Server:
         server = self
@@ -388,6 +284,12 @@ class Server(Settings):
 
     # -- ending ----------------------------------------------------------------------------------------------
 
+    def _stopped(self) -> None:
+        stopping = self._stopping
+        self.close()
+        if stopping is not None:
+            stopping._finish(None)
+
     @property
     def connections(self) -> int:
         """
@@ -451,20 +353,3 @@ class Server(Settings):
         if self.closed:
             return []
         return [convert.format_address(bound.address) for bound in self.bound]
-
-
-def _not_found(request: Request) -> None:
-    request.error(404)
-
-
-def _say(request: Request, error: Optional[BaseException]) -> None:
-    """Log what a callback did wrong; as text, or a log that is kept would keep the request."""
-    with contextlib.suppress(ClosedError):
-        request._parts()  # then its name is known
-    name = repr(request)
-    if error is None:
-        _log.error("%s was not answered, and 500 is: its handler returned without reply() or defer()", name)
-    elif isinstance(error, BrokenPipeError) and request.client_gone:
-        _log.debug("the client of %s has gone", name)
-    else:
-        _log.error("a callback of %s failed", name, exc_info=error)

@@ -46,6 +46,9 @@ class Settings(children.Child):
     def _set(self, what: int, value: float) -> None:
         self._checked(lib.lev_http_set(self._c, what, value), "evhttp_set")
 
+    def _set_looks(self) -> None:
+        raise NotImplementedError
+
     def _set_callable(self, name: str, value: object) -> None:
         if value is not None and not callable(value):
             raise TypeError(f"{name} must be callable or None, not {value!r}")
@@ -78,6 +81,7 @@ class Settings(children.Child):
     def on_request(self, callback: Optional[Callable[[Request], object]]) -> None:
         self._set_callable("on_request", callback)
         self._on_request = callback
+        self._set_looks()
 
     @property
     def error_page(self) -> Optional[Callable[[Request, int, str], Optional[bytes]]]:

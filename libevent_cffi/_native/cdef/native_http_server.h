@@ -75,6 +75,7 @@ int lev_sreq_end(struct lev_http *h, int64_t token);
 int lev_sreq_close(struct lev_http *h, int64_t token);
 
 extern "Python" int lev_py_request(int64_t token, int64_t request, int slot);
+extern "Python" int lev_py_request_headers(int64_t token, int64_t request, int slot);
 extern "Python" int lev_py_request_failed(int64_t token, int64_t request, int slot);
 extern "Python" int lev_py_request_event(int64_t token, int64_t request, int what, int slot);
 extern "Python" int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);

@@ -19,7 +19,6 @@ static void lev_sreq_unref(struct lev_sreq *r)
     lev_children_unlock();
     if (refs > 0)
         return;
-    lev_free(r->reason);
     lev_free(r);
 }
 
@@ -61,6 +60,11 @@ static void lev_sreq_free(struct lev_sreq *r)
     lev_sreq_orphan(r);
     lev_name_free(&r->server->requests, r->token);
     r->server = NULL;
+    lev_free(r->reason);
+    r->reason = NULL;
+    if (r->kept != NULL)
+        evbuffer_free(r->kept);
+    r->kept = NULL;
     lev_sreq_unref(r);
 }
 
@@ -191,6 +195,8 @@ static int lev_sreq_told(struct lev_sreq *r, int what)
     struct lev_telling t = {r, what};
     int answer;
 
+    if (what == LEV_TELL_BODY && r->kept != NULL && r->req != NULL)
+        evbuffer_prepend_buffer(r->req->input_buffer, r->kept);
     do
         answer = lev_child_call(&h->child, lev_call_request_event, &t);
     while (answer == LEV_MORE && !lev_child_has_to_wait(&h->child) && !h->child.base->forked);
@@ -200,7 +206,13 @@ static int lev_sreq_told(struct lev_sreq *r, int what)
         lev_sreq_failed(r, answer);
         lev_child_call(&h->child, lev_call_request_was_told, &t);
     }
-    return answer != LEV_UNDELIVERED && answer != LEV_MORE;
+    if (answer == LEV_UNDELIVERED || answer == LEV_MORE)
+        return 0;
+    if (what == LEV_TELL_BODY && r->req != NULL)
+        evbuffer_drain(r->req->input_buffer, evbuffer_get_length(r->req->input_buffer));
+    else if (what == LEV_TELL_BODY_END && answer == LEV_DONE && r->state == LEV_SREQ_NEW && !lev_sreq_is_lost(r))
+        lev_sreq_failed(r, answer);
+    return 1;
 }
 
 static void lev_sreq_tell(struct lev_sreq *r, int what)
@@ -221,6 +233,18 @@ static void lev_sreq_tell(struct lev_sreq *r, int what)
     lev_sreq_queue(r);
 }
 
+/* Which of what was missed comes first; the end of the request is the last. */
+static int lev_sreq_next(int missed)
+{
+    static const int order[] = {LEV_TELL_BODY, LEV_TELL_BODY_END, LEV_TELL_DRAINED, LEV_TELL_LATE, LEV_TELL_GONE};
+    size_t i;
+
+    for (i = 0; i < sizeof(order) / sizeof(*order); i++)
+        if (missed & order[i])
+            return order[i];
+    return missed;
+}
+
 /* 1: everything that was missed has been told. */
 static int lev_sreq_catch_up(struct lev_sreq *r)
 {
@@ -235,9 +259,7 @@ static int lev_sreq_catch_up(struct lev_sreq *r)
     while (r->missed && !child->closed && !child->base->forked) {
         if (lev_child_has_to_wait(child))
             return 0;
-        what = r->missed & -r->missed;
-        if (r->missed & LEV_TELL_DRAINED)       /* before the end */
-            what = LEV_TELL_DRAINED;
+        what = lev_sreq_next(r->missed);
         if (!lev_sreq_told(r, what))
             return 0;
         r->missed &= ~what;
@@ -325,6 +347,8 @@ static void lev_sreq_watch(struct lev_sreq *r)
     struct timeval tv;
 
     lev_sreq_unwatch(r);
+    if (r->is_reading)                  /* evhttp sees it leave */
+        return;
     if (!r->is_gone && event_base_get_features(l->eb) & EV_FEATURE_EARLY_CLOSE)
         events = EV_CLOSED;
     else if (!r->is_gone && lev_sconn_is_left(r->conn) < 0)
@@ -515,11 +539,56 @@ static const char *lev_method_name(int type)
     return NULL;
 }
 
+static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason);
+
+/* Give libevent the answer that had to wait for the end of the body. */
+static void lev_sreq_flush(struct lev_sreq *r)
+{
+    struct evbuffer *body;
+
+    if (lev_sreq_is_lost(r) || r->status == 0)
+        return;
+    if (r->state == LEV_SREQ_ANSWERED && !r->has_ended) {
+        lev_sreq_send(r, r->status, r->reason);
+        return;
+    }
+    body = evbuffer_new();
+    if (body == NULL) {
+        lev_sconn_doom(r->conn);
+        return;
+    }
+    evbuffer_add_buffer(body, r->req->output_buffer);
+    lev_sconn_lift(r->conn);
+    evhttp_send_reply_start(r->req, r->status, r->reason);
+    if (evbuffer_get_length(body) > 0)
+        evhttp_send_reply_chunk_with_cb(r->req, body, lev_on_sreq_drained, r);
+    else
+        lev_on_sreq_drained(NULL, r);
+    evbuffer_free(body);
+    if (r->has_ended)
+        evhttp_send_reply_end(r->req);
+}
+
+/* All of the body has come, of a request that Python has seen already. */
+static void lev_sreq_is_whole(struct lev_http *h, struct lev_sreq *r)
+{
+    r->is_reading = 0;
+    if (r->is_streamed)
+        lev_sreq_tell(r, LEV_TELL_BODY_END);
+    if (h->child.closed || h->child.base->forked)
+        return;
+    if (r->state == LEV_SREQ_DEFERRED && !lev_sreq_is_lost(r))
+        lev_sreq_watch(r);
+    lev_sreq_flush(r);
+}
+
 static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhttp_request *req)
 {
     struct lev_sreq *r = c->request != NULL ? c->request : lev_sreq_new(h, c, req);
 
+#ifndef LEV_HAVE_evhttp_set_newreqcb
     lev_sconn_stop_counting(c);
+#endif
     if (r == NULL) {
         evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
         return;
@@ -528,6 +597,11 @@ static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhtt
         lev_sreq_fail(r, HTTP_BADREQUEST);
         return;
     }
+    if (r->is_streamed || r->state != LEV_SREQ_NEW) {
+        lev_sreq_is_whole(h, r);
+        return;
+    }
+    r->is_reading = 0;
     if (!lev_child_may_call(&h->child)) {
         lev_sreq_fail(r, HTTP_SERVUNAVAIL);
         return;
@@ -538,6 +612,103 @@ static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhtt
     }
     lev_child_after_callback(&h->child);
 }
+
+/* -- while the body comes: 2.2 only ----------------------------------------------------------------------- */
+
+#ifdef LEV_HAVE_evhttp_set_newreqcb
+
+/* libevent drains what is left in the buffer (http.c:evhttp_read_body): what cannot be told now is kept. */
+static void lev_on_sreq_body(struct evhttp_request *req, void *arg)
+{
+    struct lev_sreq *r = req->on_complete_cb_arg;
+    struct lev_http *h = r->server;
+
+    (void)arg;
+    if (h->child.closed || !lev_child_may_call(&h->child))
+        return;
+    if (!r->is_queued && !lev_child_has_to_wait(&h->child) && lev_sreq_told(r, LEV_TELL_BODY)) {
+        lev_child_after_callback(&h->child);
+        return;
+    }
+    if (h->child.closed || h->child.base->forked)
+        return;
+    if (r->kept == NULL)
+        r->kept = evbuffer_new();
+    if (r->kept == NULL || evbuffer_add_buffer(r->kept, req->input_buffer) != 0) {
+        lev_sconn_doom(r->conn);        /* better none than one with a hole */
+        return;
+    }
+    r->missed |= LEV_TELL_BODY;
+    lev_sreq_queue(r);
+}
+
+static int lev_call_request_headers(struct lev_child *child, void *arg)
+{
+    return lev_py_request_headers(child->token, ((struct lev_sreq *)arg)->token, child->base->slot);
+}
+
+/*
+ * The head of a request is in.  Python may answer already, but evhttp would go on to read the body all the same,
+ * and take the connection for one that is being written to: so the answer waits until that has come.
+ */
+static void lev_sreq_look(struct lev_http *h, struct lev_sreq *r)
+{
+    int answer;
+
+    r->is_reading = 1;
+    answer = lev_child_call(&h->child, lev_call_request_headers, r);
+    if (h->child.base->forked)
+        return;
+    if (answer == LEV_FAILED || answer == LEV_RAISED)
+        lev_sreq_failed(r, answer);
+    else if (answer == LEV_MORE && r->req != NULL) {
+        r->is_streamed = 1;
+        evhttp_request_set_chunked_cb(r->req, lev_on_sreq_body);
+    }
+    lev_child_after_callback(&h->child);
+}
+
+static int lev_on_headers(struct evhttp_request *req, void *arg)
+{
+    struct lev_sconn *c = req->on_complete_cb_arg;
+    struct lev_http *h = c->server;
+    struct lev_sreq *r;
+
+    (void)arg;
+    c->is_in = 1;
+    if (!h->wants_headers || h->hosts != NULL || c->is_doomed || c->is_refused || h->child.closed)
+        return 0;
+    if (!lev_is_framed(req) || !(h->methods & req->type))
+        return 0;
+    if (!lev_child_may_call(&h->child) || lev_child_has_to_wait(&h->child))
+        return 0;
+    r = lev_sreq_new(h, c, req);
+    if (r != NULL)
+        lev_sreq_look(h, r);
+    return 0;
+}
+
+/* One that evhttp has answered itself. */
+static void lev_on_unseen_complete(struct evhttp_request *req, void *arg)
+{
+    struct lev_sconn *c = arg;
+
+    (void)req;
+    c->age = c->is_in = 0;
+}
+
+static int lev_on_new_request(struct evhttp_request *req, void *arg)
+{
+    struct lev_sconn *c = lev_sconn_of(arg, req->evcon);
+
+    if (c == NULL)
+        return -1;
+    evhttp_request_set_header_cb(req, lev_on_headers);
+    evhttp_request_set_on_complete_cb(req, lev_on_unseen_complete, c);
+    return 0;
+}
+
+#endif
 
 /* evhttp has all of a request. */
 static void lev_on_request(struct evhttp_request *req, void *arg)
@@ -816,6 +987,17 @@ static int lev_sreq_put_body(struct lev_sreq *r, const char *data, size_t size, 
     return result;
 }
 
+/* 1: the answer is kept until the body has come; 0: there is nothing to wait for; LEV_ERRNO. */
+static int lev_sreq_put_off(struct lev_sreq *r, int status, const char *reason)
+{
+    if (!r->is_reading)
+        return 0;
+    if (lev_keep_text(reason, &r->reason) != 0)
+        return LEV_ERRNO;
+    r->status = status;
+    return 1;
+}
+
 static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason)
 {
     lev_sreq_unwatch(r);
@@ -845,11 +1027,16 @@ static int lev_sreq_reply(struct lev_http *h, int64_t token, int status, const c
             result = lev_sreq_put_body(r, data, size, moved);
         if (result == 0)
             result = lev_sreq_settle(r, status);
-        if (result == 0) {
+        if (result == 0)
+            result = lev_sreq_put_off(r, status, reason);
+        if (result == 0)
             lev_sreq_send(r, status, reason);
-            result = was_gone ? LEV_CLIENT_GONE : 0;
-        } else
+        if (result < 0)
             lev_sreq_clear(r);
+        else {
+            r->state = LEV_SREQ_ANSWERED;
+            result = was_gone ? LEV_CLIENT_GONE : 0;
+        }
     }
     lev_sreq_leave(h, entered);
     return result;
@@ -881,15 +1068,20 @@ static int lev_sreq_start(struct lev_http *h, int64_t token, int status, const c
         result = lev_sreq_put_headers(r, packed, packed_size);
         if (result == 0 && lev_sreq_promise(r) == -2)
             result = LEV_WRONG_LENGTH;
-        if (result == 0) {
+        if (result == 0)
+            result = lev_sreq_put_off(r, status, reason);
+        if (result >= 0) {
             if (lev_status_has_body(status) && r->req->type != EVHTTP_REQ_HEAD)
                 r->left = lev_sreq_promise(r);
             lev_sreq_end_with_connection(r);
             lev_sreq_unwatch(r);
-            lev_sconn_lift(r->conn);
             r->state = LEV_SREQ_STARTED;
             r->is_held = 1;
-            evhttp_send_reply_start(r->req, status, reason);
+            if (result == 0) {
+                lev_sconn_lift(r->conn);
+                evhttp_send_reply_start(r->req, status, reason);
+            }
+            result = 0;
         } else
             lev_sreq_clear(r);
     }
@@ -927,7 +1119,10 @@ static int lev_sreq_put_piece(struct lev_sreq *r, const char *data, size_t size,
             result = moved != NULL ? lev_buffer_refusal() : LEV_ERRNO;
         else {
             r->left -= r->left >= 0 ? (int64_t)size : 0;
-            evhttp_send_reply_chunk_with_cb(r->req, piece, lev_on_sreq_drained, r);
+            if (r->is_reading)
+                evbuffer_add_buffer(r->req->output_buffer, piece);
+            else
+                evhttp_send_reply_chunk_with_cb(r->req, piece, lev_on_sreq_drained, r);
         }
     }
     if (piece != NULL)
@@ -951,7 +1146,7 @@ static int lev_sreq_chunk(struct lev_http *h, int64_t token, const char *data, s
         result = lev_sreq_put_piece(r, data, size, moved);
     if (result == 0 && tell) {
         r->wants_drain = 1;
-        if (evbuffer_get_length(bufferevent_get_output(r->conn->bev)) == 0)
+        if (!r->is_reading && evbuffer_get_length(bufferevent_get_output(r->conn->bev)) == 0)
             lev_on_sreq_drained(NULL, r);
     }
     lev_sreq_leave(h, entered);
@@ -971,7 +1166,9 @@ static int lev_sreq_end(struct lev_http *h, int64_t token)
         if (r->left > 0) {
             lev_sconn_doom(r->conn);
             result = LEV_WRONG_LENGTH;
-        } else
+        } else if (r->is_reading)
+            r->has_ended = 1;
+        else
             evhttp_send_reply_end(r->req);      /* it may be complete at once, and freed */
     }
     lev_sreq_leave(h, entered);

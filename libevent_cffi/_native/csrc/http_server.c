@@ -11,6 +11,7 @@
 #define LEV_SLOW 20.0           /* bytes in a second that are enough to count as sending */
 
 static int lev_py_request(int64_t token, int64_t request, int slot);
+static int lev_py_request_headers(int64_t token, int64_t request, int slot);
 static int lev_py_request_failed(int64_t token, int64_t request, int slot);
 static int lev_py_request_event(int64_t token, int64_t request, int what, int slot);
 static int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
@@ -21,6 +22,9 @@ static void lev_sreq_free(struct lev_sreq *r);
 static void lev_sreq_orphan(struct lev_sreq *r);
 static void lev_sreq_unwatch(struct lev_sreq *r);
 static void lev_on_request(struct evhttp_request *req, void *arg);
+#ifdef LEV_HAVE_evhttp_set_newreqcb
+static int lev_on_new_request(struct evhttp_request *req, void *arg);
+#endif
 static void lev_http_deliver(struct lev_http *h);
 
 /* -- names ----------------------------------------------------------------------------------------------- */
@@ -157,13 +161,6 @@ static void lev_sconn_put_down(struct lev_sconn *c)
     bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
 }
 
-static void lev_sconn_stop_counting(struct lev_sconn *c)
-{
-    if (c->counter != NULL)
-        evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->counter);
-    c->counter = NULL;
-}
-
 static void lev_http_told_stopped(struct lev_http *h)
 {
     if (h->is_stopping && h->count == 0 && !h->child.closed)
@@ -181,6 +178,9 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
             *at = c->chain;
             break;
         }
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);       /* as 2.1: it is closed by a later pass of the loop */
+#endif
     if (c->is_doomed)
         for (at = &h->doomed; *at != NULL; at = &(*at)->doomed)
             if (*at == c) {
@@ -374,6 +374,13 @@ static void lev_on_received(struct evbuffer *eb, const struct evbuffer_cb_info *
 
     (void)eb;
     c->received += info->n_added;
+}
+
+static void lev_sconn_stop_counting(struct lev_sconn *c)
+{
+    if (c->counter != NULL)
+        evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->counter);
+    c->counter = NULL;
 }
 #endif
 
@@ -748,6 +755,9 @@ static int lev_http_open(struct lev_http *h, struct lev_base *l)
         evhttp_set_default_content_type(h->http, NULL);
         evhttp_set_gencb(h->http, lev_on_request, h);
         evhttp_set_bevcb(h->http, lev_on_bev, h);
+#ifdef LEV_HAVE_evhttp_set_newreqcb
+        evhttp_set_newreqcb(h->http, lev_on_new_request, h);
+#endif
         h->read_timeout = h->write_timeout = h->reply_timeout = -1;
         h->queue_end = &h->queue;
         h->forks = LEV_RELAXED(&lev_forks);

@@ -96,8 +96,11 @@ struct lev_sreq {
     int is_orphan;              /* we free req, since its connection did not */
     int wants_drain;
     int is_reading;             /* its body is still coming: an answer has to wait, see lev_on_headers() */
+    int is_streamed;            /* that goes to Python piece by piece */
+    int has_ended;              /* end() was called meanwhile */
     int status;                 /* of that answer */
     char *reason;
+    struct evbuffer *kept;      /* of the body, and not delivered */
     int64_t left;               /* bytes that Content-Length promises and are not sent yet; -1: no promise */
     double deadline;            /* of reply_timeout, or 0 */
     int is_watched;

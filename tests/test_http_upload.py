@@ -1,0 +1,255 @@
+"""HTTP servers: bodies that come piece by piece, where libevent can, and in one piece elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from http_peer import Client, ask, get, read_all, read_head, split
+
+from libevent_cffi import EventBase, util
+from libevent_cffi.buffer import Buffer
+from libevent_cffi.http import Request, Server
+
+STREAMS = util.features()["upload_streaming"]
+
+
+@pytest.fixture
+def server(plain_base: EventBase) -> Iterator[Server]:
+    """A server without a handler."""
+    with Server(plain_base) as made:
+        yield made
+
+
+def post(body: bytes, *headers: str) -> bytes:
+    return get("/up", f"Content-Length: {len(body)}", *headers, method="POST") + body
+
+
+def collect(told: list[Any]) -> Any:
+    """Make a handler that notes what comes, and answers when all has come."""
+
+    def on_body(request: Request, chunk: Buffer) -> None:
+        told.append(bytes(chunk))
+
+    def on_body_end(request: Request) -> None:
+        told.append("end")
+        request.reply(200, b"".join(part for part in told if isinstance(part, bytes)))
+
+    def handle(request: Request) -> None:
+        told.append(request.method)
+        request.on_body = on_body
+        request.on_body_end = on_body_end
+
+    return handle
+
+
+def test_the_calls_come_in_order(plain_base: EventBase, server: Server) -> None:
+    """Handler, pieces, end; the answer has all of it."""
+    told: list[Any] = []
+    server.route("/up", collect(told), stream=True)
+    assert split(ask(plain_base, server, post(b"abc" * 1000)))[2] == b"abc" * 1000
+    assert told[0] == "POST"
+    assert told[-1] == "end"
+    assert b"".join(told[1:-1]) == b"abc" * 1000
+    told.clear()
+    chunks = b"".join(b"3\r\nabc\r\n" for _ in range(5)) + b"0\r\n\r\n"
+    data = get("/up", "Transfer-Encoding: chunked", method="POST") + chunks
+    assert split(ask(plain_base, server, data))[2] == b"abc" * 5
+    told.clear()
+    assert split(ask(plain_base, server, get("/up")))[0] == 200
+    assert told == ["GET", "end"]
+
+
+@pytest.mark.skipif(not STREAMS, reason="libevent 2.1 keeps bodies until they are whole")
+def test_pieces_come_as_they_are_sent(plain_base: EventBase, server: Server) -> None:
+    """The handler is called before the body has been sent."""
+    told: list[Any] = []
+    seen = threading.Event()
+    handle = collect(told)
+
+    def handler(request: Request) -> None:
+        handle(request)
+        seen.set()
+
+    server.route("/up", handler, stream=True)
+    server.bind(("127.0.0.1", 0))
+
+    def talk(sock: socket.socket) -> bytes:
+        whole = post(b"abcdef")
+        sock.sendall(whole[:-3])
+        assert seen.wait(10)
+        sock.sendall(whole[-3:])
+        return read_all(sock)
+
+    assert split(Client(plain_base, server.bound[0].address, talk).finish())[2] == b"abcdef"
+    assert [part for part in told if isinstance(part, bytes)] == [b"abc", b"def"]
+
+
+@pytest.mark.parametrize("how", ["reply", "error", "start", "end", "chunks", "raise", "redirect"])
+def test_an_answer_may_come_before_the_body(
+    plain_base: EventBase, server: Server, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is sent when that has come."""
+
+    def handle(request: Request) -> None:
+        if how == "reply":
+            request.reply(200, b"early")
+        elif how == "error":
+            request.error(403)
+        elif how == "redirect":
+            request.redirect("/x")
+        elif how == "raise":
+            raise RuntimeError("no")
+        else:
+            request.start(200)
+            if how == "chunks":
+                request.send_chunk(b"early")
+            if how == "start":
+                request.send_chunk(b"ear", lambda request: (request.send_chunk(b"ly"), request.end()))
+            else:
+                request.end()
+
+    server.route("/up", handle, stream=True)
+    with caplog.at_level(logging.CRITICAL, "libevent"):
+        status, _, body = split(ask(plain_base, server, post(b"x" * 100000)))
+    expected = {"error": 403, "raise": 500, "redirect": 302}.get(how, 200)
+    assert status == expected
+    if expected == 200:
+        assert (
+            body.replace(b"\r\n", b"")
+            in {
+                "reply": [b"early"],
+                "chunks": [b"5early0"],
+                "start": [b"3ear2ly0"],
+                "end": [b"0"],
+            }[how]
+        )
+
+
+def test_one_that_is_never_answered_is_500(
+    plain_base: EventBase, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After on_body_end; one that is deferred may be answered later."""
+
+    def later(request: Request) -> None:
+        request.defer()
+        plain_base.call_later(0.02, request.reply, 200, b"later")
+
+    def handle(request: Request) -> None:
+        if request.query:
+            request.on_body_end = later
+
+    server.route("/up", handle, stream=True)
+    with caplog.at_level(logging.CRITICAL, "libevent"):
+        assert split(ask(plain_base, server, post(b"x")))[0] == 500
+        whole = post(b"x").replace(b"/up", b"/up?later")
+        assert split(ask(plain_base, server, whole))[2] == b"later"
+
+
+def test_a_callback_that_raises_is_500(
+    plain_base: EventBase, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no more of the body is told."""
+    told = []
+
+    def fail(request: Request, chunk: Buffer) -> None:
+        told.append(bytes(chunk))
+        raise RuntimeError("enough")
+
+    def handle(request: Request) -> None:
+        request.on_body = fail
+
+    server.route("/up", handle, stream=True)
+    with caplog.at_level(logging.ERROR, "libevent"):
+        assert split(ask(plain_base, server, post(b"x" * 100)))[0] == 500
+    assert "enough" in caplog.text
+    assert len(told) == 1
+
+
+def test_an_interrupted_body_is_whole_in_the_next_loop(plain_base: EventBase, server: Server) -> None:
+    """What came after a KeyboardInterrupt is kept."""
+    told: list[Any] = []
+    handle = collect(told)
+
+    def handler(request: Request) -> None:
+        handle(request)
+        on_body = request.on_body
+
+        def once(request: Request, chunk: Buffer) -> None:
+            request.on_body = on_body
+            told.append(bytes(chunk))
+            plain_base.loop_break()
+
+        request.on_body = once
+
+    server.route("/up", handler, stream=True)
+    server.bind(("127.0.0.1", 0))
+    body = bytes(range(256)) * 1000
+
+    def talk(sock: socket.socket) -> bytes:
+        sock.sendall(post(body))
+        return read_all(sock)
+
+    client = Client(plain_base, server.bound[0].address, talk)
+    plain_base.dispatch()
+    assert split(client.finish())[2] == body
+
+
+def test_on_request_sees_a_request_once(plain_base: EventBase, server: Server) -> None:
+    """And refuses it before its body has come, where libevent can."""
+    seen = []
+
+    def look(request: Request) -> None:
+        seen.append((request.path, len(request.body)))
+        if request.path == "/no":
+            request.error(403)
+
+    server.on_request = look
+    server.handler = lambda request: request.reply(200, request.body)
+    assert split(ask(plain_base, server, post(b"abc")))[2] == b"abc"
+    assert split(ask(plain_base, server, post(b"abc").replace(b"/up", b"/no")))[0] == 403
+    assert [path for path, _ in seen] == ["/up", "/no"]
+    if STREAMS:
+        assert [size for _, size in seen] == [0, 0]
+
+
+def test_a_client_that_leaves_in_the_middle(plain_base: EventBase, server: Server) -> None:
+    """It is told, where the handler was called."""
+    told = []
+
+    def left(request: Request) -> None:
+        told.append("left")
+        plain_base.loop_exit()
+
+    def handle(request: Request) -> None:
+        told.append("came")
+        request.on_close = left
+
+    server.route("/up", handle, stream=True)
+    bound = server.bind(("127.0.0.1", 0))
+    with socket.create_connection(bound.address) as sock:
+        sock.sendall(post(b"abc")[:-1])
+        plain_base.call_later(0.05, sock.close)
+        plain_base.call_later(0.3, plain_base.loop_exit)
+        plain_base.dispatch()
+    assert told == (["came", "left"] if STREAMS else [])
+
+
+def test_expect_is_answered_before_the_pieces(plain_base: EventBase, server: Server) -> None:
+    """100 Continue comes from libevent."""
+    told: list[Any] = []
+    server.route("/up", collect(told), stream=True)
+    server.bind(("127.0.0.1", 0))
+
+    def talk(sock: socket.socket) -> bytes:
+        whole = post(b"abc", "Expect: 100-continue")
+        sock.sendall(whole[:-3])
+        assert read_head(sock).startswith(b"HTTP/1.1 100")
+        sock.sendall(b"abc")
+        return read_all(sock)
+
+    assert split(Client(plain_base, server.bound[0].address, talk).finish())[2] == b"abc"
