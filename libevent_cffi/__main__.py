@@ -11,12 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ._commands import info, rpcgen, tour
+from ._commands import info, resolve, rpcgen, tour
 from ._version import VERSION
 
 __all__ = ["main"]
 
-_COMMANDS = {"info": info, "rpcgen": rpcgen, "tour": tour}
+_COMMANDS = {"info": info, "resolve": resolve, "rpcgen": rpcgen, "tour": tour}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from libevent_cffi import util
+from libevent_cffi import EventBase, util
+from libevent_cffi.dns import Resolver
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -95,6 +96,19 @@ def test_the_echo_server_outlives_rude_clients() -> None:
         out, _ = server.communicate(timeout=20)
     assert server.returncode == 0
     assert out.endswith("bye\n")
+
+
+def test_dns_server() -> None:
+    """It answers from its own zone; test_resolve.py has it serve a hosts file."""
+    command = [sys.executable, EXAMPLES / "dns_server.py"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline().split()[-1])
+        with EventBase() as base, Resolver(base, nameservers=[("127.0.0.1", port)]) as resolver:
+            assert resolver.resolve_ipv6("one.example").wait(20).records == ("2001:db8::1",)
+            assert resolver.resolve_reverse("192.0.2.2").wait(20).records == ("two.example",)
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=20)[0] == "bye\n"
 
 
 def test_every_example_is_tested_here() -> None:
