@@ -51,12 +51,16 @@ class Certificates:
 
     def _authority(self, name: str) -> None:
         files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
-        self.run("req", "-x509", *_EC, "-nodes", *files, "-subj", f"/CN={name}", "-days", "2")
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python is strict from 3.13 on
+        self.run("req", "-x509", *_EC, "-nodes", *files, "-subj", f"/CN={name}", "-days", "2", *usage)
 
     def _sign(self, name: str, names: str, *, days: int = 2, by: str = "ca") -> None:
         files = ("-keyout", f"{name}.key", "-out", f"{name}.csr")
         self.run("req", *_EC, "-nodes", *files, "-subj", f"/CN={name}")
-        (self.folder / "extensions").write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
+        (self.folder / "extensions").write_text(
+            f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        )
         signer = ("-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", str(days))
         self.run(
             "x509", "-req", "-in", f"{name}.csr", *signer, "-extfile", "extensions", "-out", f"{name}.pem"

@@ -133,9 +133,17 @@ class Engine:
             if not self._has_ended:
                 self._fail(error)
         else:
-            self._layer._put(b"")
-            self._go_on()
+            self._receive(wire)
+            if not self._has_ended:  # it did not say goodbye
+                self._cut_off()
             wire.close(flush=True)
+
+    def _cut_off(self) -> None:
+        if self._is_open and self._layer.allows_dirty and not self._bev.closed:
+            self._has_ended = True
+            self._inner.write_eof()
+        else:
+            self._fail(self._layer.cut_off())
 
     def _fail(self, error: Exception) -> None:
         if self._has_ended or self._bev.closed:

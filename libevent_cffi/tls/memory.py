@@ -23,13 +23,13 @@ _AT_ONCE = 65536
 class MemoryLayer(TLSLayer):
     """A TLSLayer whose TLS is an ssl.SSLObject; bufferevent/engine.py moves what goes in and out."""
 
-    __slots__ = ("_allows_dirty", "_in", "_name", "_object", "_out")
+    __slots__ = ("_in", "_name", "_object", "_out", "allows_dirty")
 
     _object: Optional[ssl.SSLObject]
     _in: ssl.MemoryBIO
     _out: ssl.MemoryBIO
     _name: Optional[str]
-    _allows_dirty: bool
+    allows_dirty: bool
 
     @classmethod
     def _make(cls, context: TLSContext, base: Loop) -> Self:
@@ -38,7 +38,7 @@ class MemoryLayer(TLSLayer):
         self._owner = self._bev = self._ssl = self._object = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._name = None
-        self._is_named = self._allows_dirty = False
+        self._is_named = self.allows_dirty = False
         return self
 
     def _set_host(self, host: str, argument: str) -> None:
@@ -65,11 +65,8 @@ class MemoryLayer(TLSLayer):
         return True
 
     def _put(self, data: bytes) -> None:
-        """Take what has arrived; nothing is the end of the connection."""
-        if data:
-            self._in.write(data)
-        else:
-            self._in.write_eof()
+        """Take what has arrived; its end is not told to ssl, of which some versions take it for a goodbye."""
+        self._in.write(data)
 
     def _take(self) -> bytes:
         """Return what is to be sent."""
@@ -84,10 +81,6 @@ class MemoryLayer(TLSLayer):
             return None
         except ssl.SSLZeroReturnError:
             return b""
-        except ssl.SSLEOFError:
-            if self._allows_dirty:
-                return b""
-            raise
 
     def _write(self, data: bytes) -> None:
         assert self._object is not None
@@ -105,12 +98,15 @@ class MemoryLayer(TLSLayer):
     @staticmethod
     def _explain(error: ssl.SSLError) -> TLSError:
         """Return what ssl complains of as an error of ours."""
-        if isinstance(error, ssl.SSLEOFError):
-            return TLSError(CUT_OFF, reasons=("unexpected eof while reading",))
         reason = (error.reason or "").replace("_", " ").lower() or str(error)
         code: Optional[int] = getattr(error, "verify_code", None)
         detail = f" ({error.verify_message})" if isinstance(error, ssl.SSLCertVerificationError) else ""
         return TLSError(f"TLS: {reason}{detail}", reasons=(reason,), verify_code=code)
+
+    @staticmethod
+    def cut_off() -> TLSError:
+        """Return what an end without goodbye is."""
+        return TLSError(CUT_OFF, reasons=("unexpected eof while reading",))
 
     def _failure(self, what: int, number: int) -> Optional[TLSError]:
         return None
@@ -185,12 +181,12 @@ class MemoryLayer(TLSLayer):
     def allow_dirty_shutdown(self) -> bool:
         """Is a connection that ends without TLS's own goodbye taken for one that has ended?  Settable."""
         self._asked()
-        return self._allows_dirty
+        return self.allows_dirty
 
     @allow_dirty_shutdown.setter
     def allow_dirty_shutdown(self, allow: bool) -> None:
         self._asked()
-        self._allows_dirty = bool(allow)
+        self.allows_dirty = bool(allow)
 
     @property
     def batch_write(self) -> bool:
