@@ -782,6 +782,7 @@ base.poll(0.01)
     assert output_of(code) == ""
 
 
+@pytest.mark.skipif(bool(lib.lev_debug_mode_on), reason="libevent's debug mode ends without memory")
 def test_without_memory(make: Callable[..., Resolver], plain_base: EventBase) -> None:
     """When the n-th allocation fails a query fails, or not; nothing ends the process."""
     for number in range(1, 60):

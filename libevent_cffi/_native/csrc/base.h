@@ -175,3 +175,4 @@ static void lev_run_check(struct lev_base *l);
 static void lev_watch_free(struct lev_base *l);
 static int lev_todo_put(struct lev_base *l, int64_t what);
 static void lev_tear_down(struct lev_base *l);
+static void lev_drain(struct lev_base *l);

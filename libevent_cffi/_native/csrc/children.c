@@ -184,6 +184,8 @@ static void lev_end_waiting(struct lev_base *l)
     struct timeval soon = {0, 1000};
     struct lev_child *c;
 
+    if (l->silent)
+        return;                         /* lev_tear_down() ends them, and one of them runs the loop for that */
     for (c = l->children; l->waiting > 0 && c != NULL;) {
         int ends = c->is_waiting && c->kind->is_ready(c);
         struct lev_child *next = c->next;
@@ -206,8 +208,8 @@ static void lev_reap(struct lev_base *l)
 {
     struct lev_child *c;
 
-    if (l->forked || l->fork_count != LEV_RELAXED(&lev_forks))
-        return;                         /* what it would free is the parent's still */
+    if (l->forked || l->silent || l->fork_count != LEV_RELAXED(&lev_forks))
+        return;                         /* what it would free is the parent's still, or lev_tear_down()'s */
     while ((c = lev_next_to_end(l)) != NULL) {
         if (c->kind->is_ready == NULL)
             lev_child_end(c);

@@ -355,6 +355,11 @@ static void lev_resolver_end(struct lev_child *c)
     struct lev_resolver *r = (struct lev_resolver *)c;
 
     lev_resolver_stop(c);
+    /*
+     * What was cancelled is told later, with the evdns_base (evdns.c:evdns_getaddrinfo_gotresolve).  Nothing is
+     * active but when the base ends, with no loop going on.
+     */
+    lev_drain(c->base);
     event_debug_unassign(&r->told);
     event_debug_unassign(&r->settle);
     evdns_base_clear_nameservers_and_suspend(r->dns);
@@ -371,6 +376,7 @@ static int lev_resolver_is_armed(struct lev_child *c)
 
 static int lev_resolver_is_ready(struct lev_child *c)
 {
+    lev_resolver_stop(c);               /* one that was dropped has not been stopped */
     return lev_is_quiet(c->base);
 }
 
