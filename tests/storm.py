@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -256,6 +257,7 @@ class Accepts(Kind):
 
     def __init__(self, base: EventBase) -> None:
         super().__init__(base)
+        warnings.simplefilter("ignore", ResourceWarning)  # of put()'s arguments only the listener is kept
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.folder = tempfile.TemporaryDirectory()
         path = os.path.join(self.folder.name, "socket")

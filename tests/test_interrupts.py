@@ -214,6 +214,16 @@ def test_ctrl_c_before_a_callback_that_dispatches_ends_the_inner_loop() -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_ctrl_c_leaves_dispatch_at_once(place: str, busy: str) -> None:
     """KeyboardInterrupt leaves the loop within a tenth of a second, wherever it was."""
+    for _ in range(3):  # the machine may be busy too; what is broken takes for ever
+        taken = _times_to_leave(place, busy)
+        assert max(taken) < 5
+        if statistics.median(taken) < 0.1:
+            return
+    pytest.fail(f"it took {taken} s")
+
+
+def _times_to_leave(place: str, busy: str) -> list[float]:
+    """Send some, each when the one before has been taken; return how many seconds each took."""
     rounds = 7
     command = [sys.executable, "-c", LOCK_STEP, place, str(rounds), busy]
     taken = []
@@ -231,9 +241,7 @@ def test_ctrl_c_leaves_dispatch_at_once(place: str, busy: str) -> None:
         finally:
             deadline.cancel()
             process.kill()
-    # The machine may be busy too; what is broken takes for ever.
-    assert statistics.median(taken) < 0.1
-    assert max(taken) < 5
+    return taken
 
 
 # -- one that was kept is repeated ---------------------------------------------------------------------------

@@ -39,9 +39,9 @@ def test_without_tls_the_module_imports_and_its_use_says_what_is_missing() -> No
 def test_only_this_module_loads_libssl() -> None:
     """A program without TLS does not pay for it."""
     code = """if True:
-        import os, sys
+        import pathlib
         import libevent_cffi
-        maps = lambda: "libssl" in open("/proc/self/maps").read()
+        maps = lambda: "libssl" in pathlib.Path("/proc/self/maps").read_text()
         before = maps()
         import libevent_cffi.tls
         print(before, maps())
@@ -262,7 +262,7 @@ def test_many_contexts_take_no_more_memory_than_a_few(certificates: Certificates
     if not sys.platform.startswith("linux"):
         pytest.skip("needs /proc/self/statm")
     code = f"""if True:
-        import gc
+        import gc, pathlib
         from libevent_cffi.errors import TLSError
         from libevent_cffi.tls import TLSContext
         pem = {certificates.text("server.pem", "ca.pem", "server.key")!r}
@@ -276,7 +276,7 @@ def test_many_contexts_take_no_more_memory_than_a_few(certificates: Certificates
                     TLSContext.server(pem, ciphers="NONSENSE")
                 except TLSError:
                     pass
-            return int(open("/proc/self/statm").read().split()[1]) * 4096
+            return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
         make(150)
         before = make(50)
         print(make(400) - before < 3_000_000)

@@ -30,15 +30,15 @@ errors hides its traceback, the user's function is taken for begun); what escape
 
 from __future__ import annotations
 
-import dis
 import threading
 import weakref
 from collections.abc import Callable
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Optional, TypeVar
 
 from ..flags import BUFFER_EVENT_FLAGS, EVENT_FLAGS
 from ._libevent import ffi, lib
+from .delivering import DELIVERING, calls_in, delivers
 
 __all__ = [
     "DELIVERING",
@@ -70,8 +70,6 @@ tables: list[dict[int, Any]] = []
 loops: list[Any] = []
 #: TLS contexts by their number; only what uses one keeps it alive.
 contexts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-#: The code of what calls users' functions, and the calls in it, for the guard of Ctrl-C (wakeup.py).
-DELIVERING: dict[CodeType, frozenset[int]] = {}
 
 _no_table: dict[int, Any] = {}
 _free_slots: list[int] = []
@@ -89,34 +87,6 @@ class Call:
         self._args = args
         self._source = source
         self._token = SOON
-
-
-def _offsets(code: CodeType, *, and_after: bool = False) -> frozenset[int]:
-    """Return the offsets in *code* of calls of ``callback``, or from there to the end of their lines."""
-    found: set[int] = set()
-    lines = dict(dis.findlinestarts(code))
-    loaded = called = False
-    instructions = list(dis.get_instructions(code))
-    for instruction, following in zip(instructions, instructions[1:]):
-        if lines.get(instruction.offset) is not None:
-            loaded = called = False
-        loaded = loaded or (
-            instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF"))
-            and "callback" in str(instruction.argval)
-        )
-        is_call = loaded and instruction.opname.startswith(("CALL", "PRECALL"))
-        called = is_call or (called and and_after)
-        if called:  # from 3.11 on a call is several units long, and tb_lasti may be any of them
-            found.update(range(instruction.offset, following.offset))
-    return frozenset(found)
-
-
-def delivers(function: _F) -> _F:
-    """Mark *function* as one that calls users' functions, each by the name of ``callback``."""
-    code = function.__code__
-    if code not in DELIVERING:
-        DELIVERING[code] = _offsets(code)
-    return function
 
 
 def trampoline(function: _F) -> _F:
@@ -186,7 +156,10 @@ def lev_py_plain(token: int, slot: int) -> int:
         event._token = 0
     try:
         if args:
-            callback(*args)
+            if len(args) == 1:  # a star call costs more
+                callback(args[0])
+            else:
+                callback(*args)
         else:
             callback()
     except BaseException as error:
@@ -217,7 +190,10 @@ def lev_py_event(token: int, what: int, slot: int) -> int:
         event._token = 0
     try:
         if args:
-            callback(fd, flags, *args)
+            if len(args) == 1:
+                callback(fd, flags, args[0])
+            else:
+                callback(fd, flags, *args)
         else:
             callback(fd, flags)
     except BaseException as error:
@@ -283,7 +259,10 @@ def lev_py_soon(slot: int) -> int:
         try:
             item._token = 0
             if args:
-                callback(*args)
+                if len(args) == 1:
+                    callback(args[0])
+                else:
+                    callback(*args)
             else:
                 callback()
         except BaseException as error:
@@ -450,7 +429,7 @@ def lev_py_bev_data(token: int, which: int, slot: int) -> int:
     try:
         callback(bev)
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_bev_data  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_bev_data
         loop._failed = (error, bev, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
@@ -474,14 +453,10 @@ def lev_py_bev_event(token: int, what: int, number: int, slot: int) -> int:
     try:
         callback(bev, flags, error)
     except BaseException as raised:
-        delivered = raised.__traceback__.tb_lasti in _calls_in_bev_event  # type: ignore[union-attr]
+        delivered = raised.__traceback__ is None or raised.__traceback__.tb_lasti in _calls_in_bev_event
         loop._failed = (raised, bev, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
-
-
-def calls_in(function: Callable[..., Any]) -> frozenset[int]:
-    return _offsets(function.__code__, and_after=True)
 
 
 #: These get twice the slot, and whether the event is not pending any more.

@@ -35,13 +35,13 @@ def lev_py_request(token: int, number: int, slot: int) -> int:
     try:
         callback(request)
     except Exception as error:
-        if error.__traceback__.tb_lasti in _calls_in_request:  # type: ignore[union-attr]
+        if error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request:
             server._failures = (error, server._failures)
             return FAILED
         loop._failed = (error, request, 0, False, loop._failed)
         return UNDELIVERED
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_request  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request
         loop._failed = (error, request, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
@@ -61,13 +61,13 @@ def lev_py_request_headers(token: int, number: int, slot: int) -> int:
     try:
         callback(request)
     except Exception as error:
-        if error.__traceback__.tb_lasti in _calls_in_request_headers:  # type: ignore[union-attr]
+        if error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request_headers:
             server._failures = (error, server._failures)
             return FAILED
         loop._failed = (error, request, 0, False, loop._failed)
         return UNDELIVERED
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_request_headers  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request_headers
         loop._failed = (error, request, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return answer  # type: ignore[no-any-return]
@@ -100,13 +100,13 @@ def lev_py_request_event(token: int, number: int, what: int, slot: int) -> int:
     try:
         callback(*args)
     except Exception as error:
-        if error.__traceback__.tb_lasti in _calls_in_request_event:  # type: ignore[union-attr]
+        if error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request_event:
             server._failures = (error, server._failures)
             return FAILED
         loop._failed = (error, request, 0, False, loop._failed)
         return UNDELIVERED
     except BaseException as error:
-        delivered = error.__traceback__.tb_lasti in _calls_in_request_event  # type: ignore[union-attr]
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_request_event
         loop._failed = (error, request, 0, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return MORE if request._was_told(what) else DONE
