@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from .._native import children, convert
 from .._native._libevent import ffi, lib
@@ -10,6 +10,7 @@ from .._native._libevent import ffi, lib
 if TYPE_CHECKING:
     import socket
 
+    from ..tls import TLSContext
     from ..types import SocketAddress
     from .server import Server
 
@@ -24,22 +25,31 @@ class BoundSocket(children.Child):
     <event2/http.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_server",)
+    __slots__ = ("_server", "_tls")
 
     _server: Server
+    #: What C makes its connections' TLS with.
+    _tls: Optional[TLSContext]
 
     def __init__(self) -> None:
         raise TypeError("a BoundSocket is made by Server.bind() and Server.accept()")
 
     @classmethod
-    def _make(cls, server: Server, sock: socket.socket, file: tuple[bytes, int, int]) -> BoundSocket:
+    def _make(
+        cls,
+        server: Server,
+        sock: socket.socket,
+        file: tuple[bytes, int, int],
+        tls: Optional[TLSContext],
+    ) -> BoundSocket:
         """Listen with *sock*, which is detached."""
         self = cls.__new__(cls)
-        self._server = server
+        self._server, self._tls = server, tls
         self._base = server._base
         handle = children.new("struct lev_bound *")
-        path, device, inode = file
-        result = lib.lev_bound_open(handle, server._c, sock.fileno(), path or ffi.NULL, device, inode)
+        path, *place = file
+        ops, context = (ffi.NULL, ffi.NULL) if tls is None else tls._for_c()
+        result = lib.lev_bound_open(handle, server._c, sock.fileno(), path or ffi.NULL, *place, ops, context)
         if result == lib.LEV_BAD_VHOST:
             raise ValueError(f"{server!r} is a virtual host, or is stopping: it cannot listen")
         if result < 0:

@@ -114,7 +114,7 @@ class Server(Serving):
             self.on_request = on_request
             self.error_page = error_page
             self.bufferevent_factory = bufferevent_factory
-            self._tls = tls
+            self._tls = None if tls is None else _check_tls(tls)
             self.max_headers_size = max_headers_size
             self.max_body_size = max_body_size
             self.max_connections = max_connections
@@ -200,7 +200,7 @@ class Server(Serving):
     ) -> BoundSocket:
         if sock.family not in _FAMILIES:
             raise ValueError(f"HTTP is served over TCP and UNIX sockets, not over {sock.family!r}")
-        bound = BoundSocket._make(self, sock, file)
+        bound = BoundSocket._make(self, sock, file, self._tls if tls is None else _check_tls(tls))
         self._bound = [*self._bound, bound]
         self._hold()
         return bound
@@ -353,3 +353,13 @@ class Server(Serving):
         if self.closed:
             return []
         return [convert.format_address(bound.address) for bound in self.bound]
+
+
+def _check_tls(context: TLSContext) -> TLSContext:
+    """Return *context*, which C can use for a server's connections."""
+    if not hasattr(context, "_for_c"):
+        raise TypeError(f"tls must be a libevent_cffi.tls.TLSContext, not {context!r}")
+    if not context.server_side:
+        raise ValueError(f"tls is for a server: {context!r} is a client's; see TLSContext.server()")
+    context._for_c()
+    return context

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import convert
 from .._native._libevent import lib
 from ..errors import ClosedError
 
 if TYPE_CHECKING:
+    from ..tls import TLSLayer
     from ..types import SocketAddress
     from .server import Server
 
@@ -24,12 +25,13 @@ class ServerConnection:
     Wraps: evhttp_connection_get_server() evhttp_request_get_connection() <event2/http.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("__weakref__", "_number", "_peer", "_server")
+    __slots__ = ("__weakref__", "_layer", "_number", "_peer", "_server")
 
     def __init__(self, server: Server, number: int) -> None:
         self._server = server
         self._number = number
-        self._peer: SocketAddress | None = None
+        self._peer: Optional[SocketAddress] = None
+        self._layer: Optional[TLSLayer] = None
 
     def _fd(self) -> int:
         fd: int = lib.lev_sconn_fd(self._server._c, self._number)
@@ -61,6 +63,32 @@ class ServerConnection:
     def local_address(self) -> SocketAddress:
         """The address that the client has connected to.  Raises ClosedError, WrongThreadError."""
         return convert.local_address(self._fd())
+
+    @property
+    def tls(self) -> Optional[TLSLayer]:
+        """What TLS has to say of it; None when it has none.  Raises ClosedError, WrongThreadError."""
+        if self._layer is None:
+            self._fd()
+            pointer = lib.lev_sconn_share(self._server._c, self._number)
+            if pointer:
+                from ..tls.layer import TLSLayer  # which loads libssl
+
+                self._layer = TLSLayer._shared(pointer, self._context(), self)
+        return self._layer
+
+    def _context(self) -> Any:
+        address = self.local_address
+        bound = [each for each in self._server.bound if each._tls is not None]
+        return next((each._tls for each in bound if each.address == address), bound and bound[0]._tls)
+
+    # What a TLSLayer asks of its owner.
+
+    @property
+    def _child(self) -> Any:
+        return self._server._child
+
+    def _checked(self, result: int, call: str) -> int:
+        return self._server._checked(result, call)
 
     @property
     def closed(self) -> bool:

@@ -64,6 +64,17 @@ class TLSLayer:
         self._ssl = openssl.ffi.gc(made, openssl.lib.lev_tls_free)
         return self
 
+    @classmethod
+    def _shared(cls, pointer: Any, context: TLSContext, owner: Any) -> Self:
+        """Show the ``SSL *`` *pointer* of a connection that C made, of which a share is ours to free."""
+        self = cls.__new__(cls)
+        self._context = context
+        self._is_named = True
+        self._owner, self._bev = owner, openssl.ffi.NULL
+        ssl = openssl.ffi.cast("struct ssl_st *", pointer)
+        self._ssl = openssl.ffi.gc(ssl, openssl.lib.lev_tls_free)
+        return self
+
     def _set_host(self, host: str, argument: str) -> None:
         """Ask for the server *host*, and verify that it is one where the context checks that."""
         name, is_address = encode_host(host, argument)

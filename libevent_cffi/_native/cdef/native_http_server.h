@@ -51,11 +51,12 @@ int lev_http_alias(struct lev_http *h, const char *name, int add);
 int lev_http_count(struct lev_http *h);
 int lev_http_stop(struct lev_http *h);
 int lev_bound_open(struct lev_bound *b, struct lev_http *h, int fd, const char *path, uint64_t device,
-    uint64_t inode);
+    uint64_t inode, const struct lev_tls_ops *tls, void *context);
 int lev_bound_enable(struct lev_bound *b, int enabled);
 int lev_bound_fd(struct lev_bound *b);
 int lev_sconn_fd(struct lev_http *h, int64_t token);
 int lev_sconn_is_open(struct lev_http *h, int64_t token);
+void *lev_sconn_share(struct lev_http *h, int64_t token);
 int lev_sconn_close(struct lev_http *h, int64_t token);
 
 int64_t lev_sreq_copy(struct lev_http *h, int64_t token, int what, char *to, size_t room);

@@ -39,4 +39,6 @@ struct lev_tls_ops {            /* what is called in it, for the TLS of one conn
     void (*read_on)(void *ssl);
     /* It is to be closed: no event of its own comes any more. */
     void (*stop)(void *ssl);
+    /* One more who frees it. */
+    void *(*share)(void *ssl);
 };

@@ -27,6 +27,8 @@ static int lev_on_new_request(struct evhttp_request *req, void *arg);
 #endif
 static void lev_http_deliver(struct lev_http *h);
 
+static struct lev_bound *lev_bounds = NULL;     /* all of them, under lev_children_mutex */
+
 /* -- names ----------------------------------------------------------------------------------------------- */
 
 static int64_t lev_name_new(struct lev_names *names, void *what)
@@ -178,6 +180,10 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
             *at = c->chain;
             break;
         }
+    if (c->tls != NULL) {
+        c->tls->say_goodbye(c->ssl);
+        c->tls->stop(c->ssl);
+    }
 #if LIBEVENT_VERSION_NUMBER >= 0x02020000
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);       /* as 2.1: it is closed by a later pass of the loop */
 #endif
@@ -248,7 +254,7 @@ static void lev_sconn_refuse(struct lev_sconn *c)
 
     c->is_refused = 1;
     c->server->count--;
-    if (!c->is_plain || send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0) {
+    if (c->tls != NULL || send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0) {
         lev_sconn_doom(c);
         return;
     }
@@ -301,6 +307,8 @@ static void lev_sconn_claim(struct lev_sconn *c)
         if (h->count > h->bucket_count * 2)
             lev_sconn_grow(h);
     }
+    if (c->evcon == NULL && c->tls != NULL)
+        c->tls->stop(c->ssl);
     bufferevent_decref(c->bev);
     if (c->evcon == NULL) {
         lev_name_free(&h->clients, c->token);
@@ -342,27 +350,61 @@ static struct lev_sconn *lev_sconn_of(struct lev_http *h, struct evhttp_connecti
 #define LEV_SCONN_OPTIONS 0
 #endif
 
+/* The address at which libevent is accepting now; NULL where that cannot be told. */
+static struct lev_bound *lev_bound_accepting(struct lev_http *h)
+{
+    struct event *running = event_base_get_running_event(h->child.base->eb);
+    evutil_socket_t fd = running != NULL ? event_get_fd(running) : -1;
+    struct lev_bound *b;
+
+    lev_children_lock();
+    for (b = lev_bounds; b != NULL && !(b->server == h && evconnlistener_get_fd(b->listener) == fd);)
+        b = b->next_of_all;
+    lev_children_unlock();
+    return b;
+}
+
+/* A bufferevent as the address wants it; one for nothing, and c refused, where that cannot be had. */
+static struct bufferevent *lev_sconn_make_bev(struct lev_sconn *c, struct lev_bound *b)
+{
+    struct lev_base *l = c->server->child.base;
+    struct bufferevent *bev = NULL;
+
+    if (b != NULL && b->tls != NULL) {
+        c->ssl = b->tls->make(b->context, l);
+        if (c->ssl != NULL)
+            bev = b->tls->open(l->eb, -1, NULL, c->ssl);
+        if (bev != NULL)
+            c->tls = b->tls;
+        c->is_refused = bev == NULL;
+    }
+    return bev != NULL ? bev : bufferevent_socket_new(l->eb, -1, LEV_SCONN_OPTIONS);
+}
+
 /* evhttp wants a bufferevent for a connection that it has accepted. */
 static struct bufferevent *lev_on_bev(struct event_base *eb, void *arg)
 {
     struct lev_http *h = arg;
     struct lev_sconn *c = lev_calloc(1, sizeof(*c));
-    struct bufferevent *bev = bufferevent_socket_new(eb, -1, LEV_SCONN_OPTIONS);
 
-    if (c != NULL && bev != NULL && (h->bucket_count > 0 || lev_sconn_grow(h) == 0))
+    if (c != NULL && (h->bucket_count > 0 || lev_sconn_grow(h) == 0))
         c->token = lev_name_new(&h->clients, c);
-    if (c == NULL || c->token == 0) {
-        lev_free(c);
-        return bev;
+    if (c != NULL && c->token != 0) {
+        c->server = h;
+        c->is_refused = h->child.closed;
+        c->bev = lev_sconn_make_bev(c, h->child.closed ? NULL : lev_bound_accepting(h));
     }
-    c->server = h;
-    c->bev = bev;
-    c->is_plain = 1;
-    bufferevent_incref(bev);
+    if (c == NULL || c->bev == NULL) {
+        if (c != NULL)
+            lev_name_free(&h->clients, c->token);
+        lev_free(c);
+        return bufferevent_socket_new(eb, -1, LEV_SCONN_OPTIONS);
+    }
+    bufferevent_incref(c->bev);
     lev_sconn_set_timeouts(c);
     lev_sconn_link(&h->fresh, c);
     event_active(&h->claim, EV_TIMEOUT, 1);
-    return bev;
+    return c->bev;
 }
 
 /* -- clients that are too slow ---------------------------------------------------------------------------- */
@@ -423,8 +465,6 @@ static void lev_on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 /* -- addresses ------------------------------------------------------------------------------------------- */
-
-static struct lev_bound *lev_bounds = NULL;     /* all of them, under lev_children_mutex */
 
 static void lev_bound_apply(struct lev_bound *b)
 {
@@ -511,7 +551,7 @@ static const struct lev_kind lev_bound_kind = {lev_bound_end, lev_is_never_armed
 
 /* Listen with fd, which does not block; path is removed at the end when it is still this one. */
 static int lev_bound_open(struct lev_bound *b, struct lev_http *h, int fd, const char *path, uint64_t device,
-    uint64_t inode)
+    uint64_t inode, const struct lev_tls_ops *tls, void *context)
 {
     struct lev_base *l = h->child.base;
     int result = LEV_ERRNO, entered = lev_child_enter(&h->child);
@@ -532,7 +572,9 @@ static int lev_bound_open(struct lev_bound *b, struct lev_http *h, int fd, const
         b->device = device;
         b->inode = inode;
         b->forks = LEV_RELAXED(&lev_forks);
-        b->enabled = b->is_plain = 1;
+        b->tls = tls;
+        b->context = context;
+        b->enabled = 1;
         event_assign(&b->again, l->eb, -1, 0, lev_on_bound_again, b);
         evconnlistener_set_error_cb(b->listener, lev_on_bound_error);
         lev_child_begin(&b->child, l, &lev_bound_kind);
@@ -969,4 +1011,18 @@ static int lev_sconn_close(struct lev_http *h, int64_t token)
         lev_http_reap(h);
     lev_leave(h->child.base, entered);
     return 0;
+}
+
+/* The TLS of a connection, for one more who frees it; NULL: it has none, or is closed. */
+static void *lev_sconn_share(struct lev_http *h, int64_t token)
+{
+    struct lev_sconn *c;
+    void *ssl;
+    int entered = lev_sconn_enter(h, token, &c);
+
+    if (entered < 0)
+        return NULL;
+    ssl = c->tls != NULL ? c->tls->share(c->ssl) : NULL;
+    lev_leave(h->child.base, entered);
+    return ssl;
 }

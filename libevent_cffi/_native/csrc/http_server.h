@@ -72,7 +72,8 @@ struct lev_sconn {
     struct evhttp_connection *evcon;    /* NULL: not claimed yet */
     struct lev_sreq *request;           /* the one that is being served */
     int64_t token;
-    int is_plain;               /* no TLS: its descriptor may be written to */
+    const struct lev_tls_ops *tls;      /* NULL: it has none; see bridge.h */
+    void *ssl;
     int age;                    /* sweeps since it began to wait for a request */
     int is_in;                  /* the headers of that are in: 2.2 only */
     int is_doomed, is_refused, is_lifted;
@@ -117,8 +118,8 @@ struct lev_bound {              /* one address that a server listens on */
     struct evconnlistener *listener;
     struct event again;         /* after a pause, see listener.c */
     int enabled;
-    int wants_bev;              /* Python makes the bufferevents */
-    int is_plain;
+    const struct lev_tls_ops *tls;      /* for its connections, with this context */
+    void *context;
     char *path;
     uint64_t device, inode;
     long forks;

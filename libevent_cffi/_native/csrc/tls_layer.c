@@ -393,9 +393,14 @@ static int lev_tls_say_goodbye(void *ssl)
     return 0;
 }
 
+static void *lev_tls_share(void *ssl)
+{
+    return SSL_up_ref(ssl) ? ssl : NULL;
+}
+
 static const struct lev_tls_ops lev_tls_ops_of_this = {
     lev_tls_make, lev_tls_open, lev_tls_free_ssl, lev_tls_has_begun, lev_tls_has_ended, lev_tls_say_goodbye,
-    lev_tls_read_on, lev_tls_stop};
+    lev_tls_read_on, lev_tls_stop, lev_tls_share};
 
 static const struct lev_tls_ops *lev_tls_ops(void)
 {

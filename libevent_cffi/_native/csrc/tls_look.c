@@ -78,13 +78,16 @@ static void lev_tls_let_go(unsigned char *der)
 
 enum { LEV_TLS_STATE, LEV_TLS_REUSED, LEV_TLS_DIRTY, LEV_TLS_BATCHES };
 
-/* One of these; or why not. */
+/* One of these; or why not.  The connection of a server may have gone, and only its ssl be there still. */
 static int lev_tls_state(struct lev_child *c, SSL *ssl, struct bufferevent *bev, int which)
 {
     int result = LEV_TLS_NOTHING, entered = lev_tls_bridge->enter(c);
 
     if (entered < 0)
         return entered;
+    bev = lev_tls_layer_of(ssl)->bev;
+    if (bev == NULL)
+        which = LEV_TLS_REUSED;
     if (which == LEV_TLS_STATE) {
         if (!SSL_in_init(ssl))
             result = BUFFEREVENT_SSL_OPEN;
@@ -108,7 +111,12 @@ static int lev_tls_set(struct lev_child *c, SSL *ssl, struct bufferevent *bev, i
 
     if (entered < 0)
         return entered;
-    if (which == LEV_TLS_DIRTY)
+    bev = lev_tls_layer_of(ssl)->bev;
+    if (bev == NULL)
+        which = LEV_TLS_STATE;
+    if (which == LEV_TLS_STATE)
+        ;                               /* gone */
+    else if (which == LEV_TLS_DIRTY)
         lev_tls_allow_dirty(bev, ssl, on);
 #if LEV_HAVE_bufferevent_ssl_set_flags
     else if (on)
@@ -123,12 +131,14 @@ static int lev_tls_set(struct lev_child *c, SSL *ssl, struct bufferevent *bev, i
 /* 0; LEV_TLS_NOTHING: this version of TLS has none, or no handshake has been yet; or why not. */
 static int lev_tls_renegotiate(struct lev_child *c, SSL *ssl, struct bufferevent *bev)
 {
-    struct bufferevent *under = bufferevent_get_underlying(bev);
+    struct bufferevent *under;
     int result = LEV_TLS_NOTHING, entered = lev_tls_bridge->enter(c);
 
     if (entered < 0)
         return entered;
-    if (!SSL_in_init(ssl) && SSL_version(ssl) < TLS1_3_VERSION
+    bev = lev_tls_layer_of(ssl)->bev;
+    under = bev != NULL ? bufferevent_get_underlying(bev) : NULL;
+    if (bev != NULL && !SSL_in_init(ssl) && SSL_version(ssl) < TLS1_3_VERSION
         && !(SSL_get_options(ssl) & SSL_OP_NO_RENEGOTIATION)) {
         result = bufferevent_ssl_renegotiate(bev) < 0 ? LEV_TLS_NOTHING : 0;
         if (result == 0 && under != NULL)       /* nothing else would begin it */
