@@ -6,10 +6,21 @@ finishes once.  A Server answers.
 """
 
 from .answers import Answer, error_text
+from .connect import connect
 from .options import ResolverOptions
 from .queries import Query
 from .requests import Question, Request
 from .resolver import Resolver
 from .server import Server
 
-__all__ = ["Answer", "Query", "Question", "Request", "Resolver", "ResolverOptions", "Server", "error_text"]
+__all__ = [
+    "Answer",
+    "Query",
+    "Question",
+    "Request",
+    "Resolver",
+    "ResolverOptions",
+    "Server",
+    "connect",
+    "error_text",
+]
