@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .flags import DNSErrorCode, RequestErrorKind, RPCStatus
-    from .http import Response  # type: ignore[attr-defined]  # comes with the client
+    from .http import Response
 
 __all__ = [
     "CancelledError",

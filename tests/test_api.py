@@ -6,7 +6,7 @@ import importlib
 import inspect
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,22 +14,8 @@ import pytest
 import libevent_cffi
 
 MODULES = [
-    *(
-        "buffer",
-        "event",
-        "listener",
-        "dns",
-        "http",
-        "rpc",
-        "tag",
-        "tls",
-        "flags",
-        "errors",
-        "thread",
-        "util",
-        "watch",
-    ),
-    *("types", "lowlevel"),
+    *("buffer", "dns", "event", "http", "listener", "rpc", "tag", "tls"),
+    *("errors", "flags", "lowlevel", "thread", "types", "util", "watch"),
 ]
 
 TOP = """
@@ -385,6 +371,88 @@ Buffer(data=b'', *, defer_callbacks_to=None)
     closed
 """
 
+HTTP = """
+MultiDict(items=())
+    add(name, value)
+    clear()
+    copy()
+    get_list(name)
+    multi_items()
+Headers(items=())
+    add(name, value)
+    clear()
+    copy()
+    get_list(name)
+    multi_items()
+URI(text, *, flags=0)
+    build(*, scheme=None, userinfo=None, host=None, port=None, unix_socket=None, path='', query=None,
+          fragment=None)
+    replace(**parts)
+    resolve(reference)
+    scheme
+    userinfo
+    host
+    port
+    unix_socket
+    path
+    query
+    fragment
+    params
+ConnectionOptions
+    tls
+    server_hostname
+    resolver
+    timeout
+    connect_timeout
+    read_timeout
+    write_timeout
+    retries
+    retry_delay
+    max_headers_size
+    max_body_size
+    local_address
+    family
+    read_on_write_error
+    reuse_connected_address
+    lingering_close
+    methods
+Response()
+    status
+    reason
+    version
+    headers
+    body
+    url
+    ok
+    text()
+    json()
+    raise_for_status()
+ClientRequest()
+    base
+    done
+    error
+    cancelled
+    result()
+    wait(timeout=None)
+    cancel()
+    method
+    url
+    headers
+    response
+    pause_reading()
+    resume_reading()
+Connection(base, address, *, bufferevent=None, on_close=None, **options)
+    on_close
+    base
+    address
+    bufferevent
+    tls
+    pending
+    request(method, target, callback=None, *args, headers=(), body=b'', on_headers=None, on_chunk=None)
+    close()
+    closed
+"""
+
 #: What has no C of its own behind it, and so no "Wraps".
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
@@ -396,7 +464,12 @@ Server.port Server.fileno Server.close Server.closed
 Listener.base Listener.enabled Listener.close Listener.closed
 EventBase.error_handler EventBase.statistics Event.keepalive Timer.keepalive Signal.keepalive Operation
 Operation.base Operation.done Operation.cancelled Operation.error Operation.result Operation.wait
-Operation.cancel TLSContext.server_side TLSLayer.context BufferEvent.tls
+Operation.cancel MultiDict MultiDict.add MultiDict.get_list MultiDict.multi_items MultiDict.copy
+MultiDict.clear Headers.add Headers.get_list Headers.multi_items Headers.copy Headers.clear URI.resolve
+Response Response.version Response.url Response.ok Response.text Response.json Response.raise_for_status
+ClientRequest.method ClientRequest.url ClientRequest.response ClientRequest.base ClientRequest.done
+ClientRequest.error ClientRequest.cancelled ClientRequest.result ClientRequest.wait ClientRequest.cancel
+Connection.tls Connection.pending Connection.closed TLSContext.server_side TLSLayer.context BufferEvent.tls
 Encoder.buffer Decoder Decoder.position Decoder.decode_int
 ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
 BufferFile adopt borrow pointer surrender
@@ -439,6 +512,16 @@ def _short(value: object) -> str:
     return str(value) if isinstance(value, int) else repr(value)
 
 
+def inherited(cls: type) -> set[str]:
+    """Return what a mapping has from Python's own class."""
+    if not issubclass(cls, MutableMapping) or issubclass(cls, dict):
+        return set()
+    ours = {
+        name for each in cls.__mro__ if each.__module__.startswith("libevent_cffi") for name in vars(each)
+    }
+    return set(dir(MutableMapping)) - ours
+
+
 def surface(module: Any) -> dict[str, set[str]]:
     """Return the classes of *module* with their public members, as described()."""
     found: dict[str, set[str]] = {}
@@ -446,6 +529,7 @@ def surface(module: Any) -> dict[str, set[str]]:
         cls = getattr(module, name)
         if inspect.isclass(cls):
             members = {key for key in dir(cls) if not key.startswith("_")}
+            members -= inherited(cls)
             members -= PYTHONS_OWN if issubclass(cls, (tuple, io.IOBase, Sequence)) else set()
             if issubclass(cls, dict):  # a TypedDict: its keys are keyword arguments
                 found[name] = set(cls.__annotations__)
@@ -479,6 +563,7 @@ def expected(text: str) -> dict[str, set[str]]:
         ("buffer", BUFFER),
         ("dns", DNS),
         ("event", EVENT),
+        ("http", HTTP),
         ("listener", LISTENER),
         ("rpc", RPC),
         ("tag", TAG),
@@ -519,7 +604,20 @@ def test_every_module_says_what_it_is_and_has(name: str) -> None:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
-    for name in ("buffer", "dns", "event", "listener", "tag", "tls", "watch", "thread", "util", "lowlevel"):
+    names = (
+        "buffer",
+        "dns",
+        "event",
+        "listener",
+        "http",
+        "tag",
+        "tls",
+        "watch",
+        "thread",
+        "util",
+        "lowlevel",
+    )
+    for name in names:
         module = importlib.import_module(f"libevent_cffi.{name}")
         for each in module.__all__:
             thing = getattr(module, each)
@@ -538,6 +636,7 @@ def vars_of(cls: type) -> list[str]:
         name
         for name in dir(cls)
         if not name.startswith("_")
+        and name not in inherited(cls)
         and (isinstance(inspect.getattr_static(cls, name), kinds) or callable(_static(cls, name)))
     ]
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from httpserver import Asked, serving
 
 from libevent_cffi import EventBase, util
 from libevent_cffi.dns import Resolver
@@ -60,6 +61,24 @@ def test_starttls() -> None:
     assert lines[1:4] == ["220 ready", "250 EHLO me", "220 go ahead"]
     assert lines[4].endswith(" with localhost --")
     assert lines[5:] == ["250 a secret (nobody else can read this)", "221 bye"]
+
+
+def test_fetch_many() -> None:
+    """Every page is counted, however many there are, and what failed is told."""
+
+    def answer(asked: Asked) -> bytes:
+        if asked.target == "/missing":
+            return b"HTTP/1.1 404 Not there\r\nContent-Length: 0\r\n\r\n"
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(1000)
+
+    with serving(answer) as server:
+        for urls, status in ((["/"] * 40, 0), (["/", "/missing"], 1)):
+            command = [sys.executable, EXAMPLES / "fetch_many.py", *(server.url + url for url in urls)]
+            done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stderr) == (status, "")
+            assert f"{len(urls)}/{len(urls)}" in done.stdout
+    assert "40,000 bytes" in done.stdout or "1,000 bytes" in done.stdout
+    assert f"{server.url}/missing: 404" in done.stdout
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

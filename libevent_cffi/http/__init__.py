@@ -1,12 +1,17 @@
-"""HTTP: event2/http.h."""
+"""HTTP server and client: event2/http.h."""
 
 from __future__ import annotations
 
 from .bound import BoundSocket
+from .clientrequest import ClientRequest
+from .connection import Connection
 from .encoding import html_escape, parse_query, uri_decode, uri_encode
+from .fetch import fetch
 from .headers import Headers
 from .multidict import MultiDict
+from .options import ConnectionOptions
 from .request import Request
+from .response import Response
 from .server import Server
 from .serverconnection import ServerConnection
 from .uri import URI
@@ -14,11 +19,16 @@ from .uri import URI
 __all__ = [
     "URI",
     "BoundSocket",
+    "ClientRequest",
+    "Connection",
+    "ConnectionOptions",
     "Headers",
     "MultiDict",
     "Request",
+    "Response",
     "Server",
     "ServerConnection",
+    "fetch",
     "html_escape",
     "parse_query",
     "uri_decode",

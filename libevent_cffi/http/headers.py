@@ -11,9 +11,9 @@ from .multidict import MultiDict
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Headers"]
+__all__ = ["Headers", "is_token"]
 
-_is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _unsafe = re.compile("[\r\n\0]").search
 _new_text = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -40,7 +40,7 @@ class Headers(MultiDict):
     def _check(name: str, value: str) -> None:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"names and values of headers must be str, not {name!r}: {value!r}")
-        if not _is_token(name):
+        if not is_token(name):
             raise ValueError(f"{name!r} cannot be the name of a header: letters, digits and !#$%&'*+-.^_`|~")
         if _unsafe(value):
             raise ValueError(f"header {name!r} holds a CR, LF or NUL: {value!r}")
