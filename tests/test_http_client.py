@@ -17,7 +17,7 @@ import pytest
 from conftest import output_of
 from httpserver import OK, Asked, read_head, read_request, reset, serving
 
-from libevent_cffi import Buffer, BufferEvent, EventBase, util
+from libevent_cffi import Buffer, BufferEvent, EventBase, http, util
 from libevent_cffi.errors import CancelledError, ClosedError, HTTPError, WrongThreadError
 from libevent_cffi.event import Operation
 from libevent_cffi.flags import RequestErrorKind
@@ -357,6 +357,40 @@ def test_pausing_before_it_begins(plain_base: EventBase) -> None:
         assert server.asked
         request.resume_reading()
         assert request.wait(WAIT).status == 200
+
+
+def test_our_own_server(plain_base: EventBase) -> None:
+    """Client and server on one base: bodies, pieces, errors, and a handler that asks somebody else."""
+    server = http.Server(plain_base)
+    port = server.bind(("127.0.0.1", 0)).port
+
+    @server.route("/echo")
+    def echo_body(request: http.Request) -> None:
+        request.reply(201, bytes(request.body), headers={"X": request.method})
+
+    @server.route("/pieces")
+    def pieces(request: http.Request) -> None:
+        request.start()
+        for n in range(3):
+            request.send_chunk(f"{n}" * 1000)
+        request.end()
+
+    @server.route("/through")
+    def through(request: http.Request) -> None:
+        request.defer()
+        fetch(
+            plain_base, f"http://127.0.0.1:{port}/echo", lambda inner: request.reply(200, inner.result().body)
+        )
+
+    with Connection(plain_base, ("127.0.0.1", port)) as connection:
+        made = connection.request("POST", "/echo", body=b"x" * 100_000).wait(WAIT)
+        assert (made.status, len(made.body), made.headers["x"]) == (201, 100_000, "POST")
+        assert connection.request("GET", "/pieces").wait(WAIT).text() == "0" * 1000 + "1" * 1000 + "2" * 1000
+        assert connection.request("GET", "/through").wait(WAIT).status == 200
+        assert connection.request("GET", "/none").wait(WAIT).status == 404
+        assert connection.request("HEAD", "/echo").wait(WAIT).status == 201
+        assert connection.request("GET", "/pieces").wait(WAIT).ok
+    server.close()
 
 
 # -- connections ---------------------------------------------------------------------------------------------
