@@ -1012,6 +1012,23 @@ def test_closing_the_base_cancels_everything() -> None:
         connection.close()
 
 
+def test_closing_both_in_a_callback() -> None:
+    """The base first, then the connection: every request is told once all the same."""
+    told: list[object] = []
+    with serving() as server:
+        base = EventBase()
+        connection = Connection(base, server.address)
+
+        def close(request: ClientRequest) -> None:
+            base.close()
+            connection.close()
+
+        requests = [connection.request("GET", "/", told.append, on_headers=close) for _ in range(2)]
+        base.dispatch()
+        assert sorted(map(id, told)) == sorted(map(id, requests))
+        assert all(request.cancelled for request in requests)
+
+
 def test_cancelling_a_request_that_waits(plain_base: EventBase) -> None:
     """It leaves the queue; the others run."""
     with serving(echo) as server, Connection(plain_base, server.address) as connection:

@@ -227,14 +227,19 @@ class Connection(Resource):
         self._pump()
 
     def _send(self, bev: BufferEvent) -> None:
-        request = self._queue.popleft()
+        request = self._queue[0]
         request._tries += 1
-        self._exchange = Exchange(self._base, request, bev, self._options, self._ended)
-        self._exchange.was_reused, self._is_new = not self._is_new, False
+        self._exchange = exchange = Exchange(self._base, request, bev, self._options, self._ended)
+        self._queue.popleft()
+        exchange.was_reused, self._is_new = not self._is_new, False
         try:
-            self._exchange.start()
-        except Exception as error:
-            self._exchange._end(error)
+            exchange.start()
+        except BaseException as error:
+            if isinstance(error, Exception):
+                exchange.fail(error)
+                return
+            exchange.fail(OSError("sending the request was interrupted"))
+            raise
 
     def _ended(self, exchange: Exchange, error: Optional[Exception]) -> None:
         self._exchange = None
@@ -428,11 +433,13 @@ class Connection(Resource):
         """
         if self._closed:
             return
+        if self._base.closed:  # which finishes its operations itself
+            self._closed = True
+            return
+        self._base.update_now()  # refuses another thread, before anything is done
         pending = self.pending
-        if not self._base.closed:
-            self._base.update_now()  # refuses another thread, before anything is done
-            if self._bev is not None:
-                self._bev.close()
+        if self._bev is not None:
+            self._bev.close()
         self._closed = True
         if self._exchange is not None:
             self._exchange.stop()

@@ -254,6 +254,10 @@ class Exchange:
         self._drop_clock()
         self._drop_timer()
 
+    def fail(self, error: Exception) -> None:
+        """Give it up, and say why."""
+        self._end(error)
+
     def _end(self, error: Optional[Exception]) -> None:
         ended, self._ended = self._ended, None
         if ended is None:
