@@ -309,7 +309,7 @@ class Program:
     def connect(self) -> None:
         address = self.address if self.random.random() < 0.9 else ("127.0.0.1", 1)
         on_close = self.step if self.random.random() < 0.3 else None
-        self.connections.append(Connection(self.base, address, on_close=on_close, timeout=0.1))
+        self.connections.append(Connection(self.base, address, on_close=on_close, timeout=0.03))
 
     def ask(self) -> None:
         if not self.connections:
@@ -322,7 +322,7 @@ class Program:
     def fetch(self) -> None:
         url = f"http://127.0.0.1:{self.address[1]}/"
         follow = self.random.randrange(3)
-        made = fetch(self.base, url, self.finished, follow_redirects=follow, timeout=0.1, **self.keywords())
+        made = fetch(self.base, url, self.finished, follow_redirects=follow, timeout=0.03, **self.keywords())
         self.requests.append(made)
 
     def cancel(self) -> None:

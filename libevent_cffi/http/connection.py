@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from collections import deque
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -15,6 +14,7 @@ from ..event import Resource
 from ..event.arguments import check_base
 from ..event.shortforms import Posted
 from ..flags import READ, WRITE, BufferEventFlag, URIFlag
+from .checks import checked_bufferevent, checked_callback, has_body, is_readable
 from .clientrequest import ClientRequest, body_of, check_target
 from .encoding import uri_encode
 from .exchange import Exchange
@@ -95,8 +95,8 @@ class Connection(Resource):
         self._base = base
         self._address = address if isinstance(address, tuple) else os.fspath(address)
         self._options = Options(base, address, options)
-        self._on_close = _checked_callback(on_close)
-        self._bev = _checked_bufferevent(base, bufferevent, self._options)
+        self._on_close = checked_callback(on_close)
+        self._bev = checked_bufferevent(base, bufferevent, self._options)
         if base.closed:
             raise ClosedError(f"the base was closed: {base!r}")
         secure = self._options.tls is not None
@@ -167,7 +167,7 @@ class Connection(Resource):
         self._check_open()
         check_target(method, target)
         checked = Headers(headers)
-        self._options.check_method(method, _has_body(body))
+        self._options.check_method(method, has_body(body))
         self._base.call_soon(self._pump)  # also checks the thread
         request = ClientRequest._new(self._base, callback, args, on_headers, on_chunk)
         try:
@@ -295,7 +295,7 @@ class Connection(Resource):
         """Has the server neither closed nor sent anything while it was idle?"""
         if bev.closed or self._pid != os.getpid():
             return False
-        return not bev.input and not _is_readable(bev.fileno())
+        return not bev.input and not is_readable(bev.fileno())
 
     def _listen(self, bev: BufferEvent) -> None:
         bev.on_read, bev.on_write, bev.on_event = self._on_read, self._on_write, self._on_event
@@ -411,7 +411,7 @@ class Connection(Resource):
     @on_close.setter
     def on_close(self, callback: Optional[Callable[[Connection], object]]) -> None:
         self._check_open()
-        self._on_close = _checked_callback(callback)
+        self._on_close = checked_callback(callback)
         if self._bev is not None and self._exchange is None and not self._tunnel:
             self._rest()
 
@@ -462,40 +462,3 @@ class Connection(Resource):
             state = "not connected"
         where = convert.format_address(self._address) if not isinstance(self._address, tuple) else self._host
         return [where, state, f"pending={len(self.pending)}"]
-
-
-def _has_body(body: Union[BytesLike, str, Buffer]) -> bool:
-    if isinstance(body, (str, Buffer)):
-        return len(body) > 0
-    with memoryview(body) as view:
-        return view.nbytes > 0
-
-
-def _checked_callback(
-    callback: Optional[Callable[[Connection], object]],
-) -> Optional[Callable[[Connection], object]]:
-    if callback is not None and not callable(callback):
-        raise TypeError(f"on_close must be callable, not {callback!r}")
-    return callback
-
-
-def _checked_bufferevent(base: EventBase, bev: Any, options: Options) -> Optional[BufferEvent]:
-    if bev is None:
-        return None
-    if not isinstance(bev, BufferEvent):
-        raise TypeError(f"bufferevent must be a BufferEvent, not {bev!r}")
-    if bev.base is not base:
-        raise ValueError(f"{bev!r} is on another base")
-    if (bev._under is not None and bev.tls is None) or bev.fileno() < 0:
-        raise ValueError(f"HTTP is spoken over a connected socket, or its TLS, not over {bev!r}")
-    if options.tls is not None and bev.tls is None:
-        raise ValueError("tls= with a bufferevent that does not speak TLS: make it with tls=")
-    return bev
-
-
-def _is_readable(fd: int) -> bool:
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([fd], [], [], 0)[0])
