@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -276,10 +277,11 @@ class Program:
     def run(self) -> None:
         for _ in range(self.random.randrange(5, 25)):
             self.step()
-        with contextlib.suppress(ClosedError):
-            if self.random.random() < 0.7:
-                self.base.call_later(5, self.base.close, keepalive=False)
-                self.base.dispatch()
+        if self.random.random() < 0.7:
+            end = time.monotonic() + WAIT
+            while not self.base.closed and any(not each.done for each in self.requests):
+                assert time.monotonic() < end, "a request that never ends"
+                self.base.poll(0.01)
         self.base.close()
         assert [each for each in self.requests if not each.done] == []
         assert sorted(map(id, self.told)) == sorted(map(id, self.requests))
