@@ -1107,9 +1107,10 @@ def test_a_dropped_base_is_freed_with_its_connections() -> None:
 
 
 FORK = """
-import os, socket, sys
+import os, sys, warnings
 from libevent_cffi import EventBase
 from libevent_cffi.http import Connection
+warnings.simplefilter("ignore", DeprecationWarning)  # the server's threads matter to nobody in the child
 sys.path.insert(0, {tests!r})
 from httpserver import serving, Asked
 
