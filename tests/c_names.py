@@ -52,9 +52,10 @@ def documented() -> Iterator[tuple[str, str]]:
 
 def _members(name: str, cls: type, public: set[str]) -> Iterator[tuple[str, str]]:
     """Generate members that *cls* has of its own, or from a base that users do not see."""
+    seen = [each for each in cls.__mro__[1:] if each.__name__ in public]
     for owner in cls.__mro__:
         if owner is not cls and (
-            owner.__name__ in public or not owner.__module__.startswith("libevent_cffi.")
+            not owner.__module__.startswith("libevent_cffi.") or any(issubclass(each, owner) for each in seen)
         ):
             continue
         for member, thing in vars(owner).items():

@@ -14,7 +14,7 @@ import pytest
 import libevent_cffi
 
 MODULES = [
-    *("buffer", "dns", "event", "http", "listener", "rpc", "tag", "tls"),
+    *("buffer", "bufferevent", "dns", "event", "http", "listener", "rpc", "tag", "tls"),
     *("errors", "flags", "lowlevel", "thread", "types", "util", "watch"),
 ]
 
@@ -453,6 +453,138 @@ Connection(base, address, *, bufferevent=None, on_close=None, **options)
     closed
 """
 
+BUFFEREVENT = """
+RateLimit(read_rate=None, write_rate=None, read_burst=None, write_burst=None, tick=0.1)
+    read_rate
+    write_rate
+    read_burst
+    write_burst
+    tick
+RateLimitGroup(base, limit, *, min_share=64)
+    limit
+    min_share
+    add(bev)
+    remove(bev)
+    members
+    read_limit
+    write_limit
+    decrement_read(nbytes)
+    decrement_write(nbytes)
+    totals()
+    reset_totals()
+    base
+    close()
+    closed
+BufferEvent(base, sock=None, *, on_read=None, on_write=None, on_event=None, tls=None, server_hostname=None,
+            enabled=READ|WRITE, read_timeout=None, write_timeout=None, priority=None, rate_limit=None)
+    on_read
+    on_write
+    on_event
+    pair(base)
+    partner
+    connect(address, *, resolver=None, family=0)
+    write(data)
+    writelines(parts)
+    write_buffer(buffer)
+    sendfile(file, *, offset=0, length=None)
+    write_eof()
+    flush(events=READ|WRITE, mode=FLUSH)
+    read(nbytes=-1)
+    readinto(target)
+    readline(eol=CRLF)
+    read_until(separator, *, max_bytes=None)
+    read_buffer(into)
+    input
+    output
+    enable(events)
+    disable(events)
+    enabled
+    set_timeouts(*, read=None, write=None)
+    read_timeout
+    write_timeout
+    set_watermark(events, *, low=0, high=None)
+    get_watermark(event)
+    trigger(events, *, ignore_watermarks=False)
+    trigger_event(what)
+    priority
+    rate_limit
+    rate_limit_group
+    read_limit
+    write_limit
+    decrement_read_limit(nbytes)
+    decrement_write_limit(nbytes)
+    max_single_read
+    max_single_write
+    base
+    underlying
+    fileno()
+    replace_socket(sock)
+    detach()
+    setsockopt(level, option, value)
+    getsockopt(level, option)
+    local_address
+    peer_address
+    error
+    tls
+    start_tls(context, *, server_hostname=None)
+    close(*, flush=False)
+    closed
+FilterBufferEvent(underlying, input_filter=None, output_filter=None, *, on_read=None, on_write=None,
+                  on_event=None, enabled=READ|WRITE, read_timeout=None, write_timeout=None)
+    on_read
+    on_write
+    on_event
+    pair(base)
+    partner
+    connect(address, *, resolver=None, family=0)
+    write(data)
+    writelines(parts)
+    write_buffer(buffer)
+    sendfile(file, *, offset=0, length=None)
+    write_eof()
+    flush(events=READ|WRITE, mode=FLUSH)
+    read(nbytes=-1)
+    readinto(target)
+    readline(eol=CRLF)
+    read_until(separator, *, max_bytes=None)
+    read_buffer(into)
+    input
+    output
+    enable(events)
+    disable(events)
+    enabled
+    set_timeouts(*, read=None, write=None)
+    read_timeout
+    write_timeout
+    set_watermark(events, *, low=0, high=None)
+    get_watermark(event)
+    trigger(events, *, ignore_watermarks=False)
+    trigger_event(what)
+    priority
+    rate_limit
+    rate_limit_group
+    read_limit
+    write_limit
+    decrement_read_limit(nbytes)
+    decrement_write_limit(nbytes)
+    max_single_read
+    max_single_write
+    base
+    underlying
+    fileno()
+    replace_socket(sock)
+    detach()
+    setsockopt(level, option, value)
+    getsockopt(level, option)
+    local_address
+    peer_address
+    error
+    tls
+    start_tls(context, *, server_hostname=None)
+    close(*, flush=False)
+    closed
+"""
+
 #: What has no C of its own behind it, and so no "Wraps".
 OURS = """
 Resource Resource.close Resource.closed EventBase.closed Event.closed Timer.closed Signal.closed
@@ -472,7 +604,10 @@ ClientRequest.error ClientRequest.cancelled ClientRequest.result ClientRequest.w
 Connection.tls Connection.pending Connection.closed TLSContext.server_side TLSLayer.context BufferEvent.tls
 Encoder.buffer Decoder Decoder.position Decoder.decode_int
 ChangeCallback.closed FileSegment.closed Buffer.closed Buffer.as_file Reservation.view
-BufferFile adopt borrow pointer surrender
+BufferFile BufferEvent.closed BufferEvent.error BufferEvent.rate_limit_group BufferEvent.write_eof
+FilterBufferEvent.closed FilterBufferEvent.error FilterBufferEvent.rate_limit_group
+FilterBufferEvent.tls FilterBufferEvent.write_eof RateLimitGroup.base RateLimitGroup.closed
+RateLimitGroup.members adopt borrow pointer surrender
 """
 
 #: What a class has from Python's own: a named tuple, a file.
@@ -612,6 +747,7 @@ def documented() -> Iterator[tuple[str, str]]:
     """Generate the public callables and properties of the modules that wrap C, with their docstrings."""
     names = (
         "buffer",
+        "bufferevent",
         "dns",
         "event",
         "listener",

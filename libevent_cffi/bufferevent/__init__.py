@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from .connection import BufferEvent
+from .filters import Filter, FilterBufferEvent
 from .handle import DataCallback, EventCallback
+from .limits import RateLimit, RateLimitGroup
 
-__all__ = ["BufferEvent", "DataCallback", "EventCallback"]
+__all__ = [
+    "BufferEvent",
+    "DataCallback",
+    "EventCallback",
+    "Filter",
+    "FilterBufferEvent",
+    "RateLimit",
+    "RateLimitGroup",
+]
 
-for _class in (BufferEvent,):
+for _class in (BufferEvent, FilterBufferEvent, RateLimit, RateLimitGroup):
     _class.__module__ = __name__
 del _class

@@ -1,27 +1,30 @@
-"""BufferEvent: making it, its descriptor, and its settings."""
+"""BufferEvent: how one is made, and what it is made of."""
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import children, convert
 from .._native._libevent import ffi, lib
-from ..errors import ClosedError
-from ..event.arguments import check_base
-from ..flags import EventFlag, check_flags
+from ..event.arguments import check_base, check_priority
+from ..event.events import evict
+from ..flags import EventFlag, FlushMode, check_flags
+from .control import BOTH, check_directions
+from .flushing import with_a_road
+from .limits import c_rate
 from .secure import Secure, new_layer
 from .sockets import handed_over
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..event import EventBase
     from ..tls import TLSContext
-    from ..types import Address, FileDescriptorLike, SocketAddress
+    from ..types import FileDescriptorLike
     from .handle import DataCallback, EventCallback
+    from .limits import RateLimit
 
 __all__ = ["BufferEvent"]
-
-_BOTH = EventFlag.READ | EventFlag.WRITE
 
 
 class BufferEvent(Secure):
@@ -41,6 +44,9 @@ class BufferEvent(Secure):
     - *server_hostname*: the name that a client's handshake asks for and verifies; None is the host that
       connect() is given.
     - *enabled*: the directions that are on from the start, by default both.
+    - *read_timeout*, *write_timeout*: as set_timeouts(), in seconds.
+    - *priority*: 0 is the most urgent; None means the middle one.
+    - *rate_limit*: how fast it may be.
 
     Callbacks run on the thread that dispatches, never inside of a call of its methods.  It is held by its
     base while it reads, connects, or has output to write; the connection of one that is dropped while it
@@ -64,17 +70,51 @@ class BufferEvent(Secure):
         on_event: Optional[EventCallback] = None,
         tls: Optional[TLSContext] = None,
         server_hostname: Optional[str] = None,
-        enabled: EventFlag = _BOTH,
+        enabled: EventFlag = BOTH,
+        read_timeout: Optional[float] = None,
+        write_timeout: Optional[float] = None,
+        priority: Optional[int] = None,
+        rate_limit: Optional[RateLimit] = None,
     ) -> None:
+        self._check_new()
         check_base(base)
         self._prepare(base, on_read, on_write, on_event)
         directions = check_directions(enabled)
+        self._check_timeouts(read_timeout, write_timeout)
+        number = None if priority is None else check_priority(base, priority)
+        c_rate(rate_limit)
         self._tls = new_layer(base, tls, server_hostname, sock is not None)
         if sock is None:
             self._open(base, -1, directions)
         else:
             with handed_over(sock) as fd:
                 self._open(base, fd, directions)
+        if read_timeout is not None or write_timeout is not None:
+            self.set_timeouts(read=read_timeout, write=write_timeout)
+        if number is not None:
+            self.priority = number
+        if rate_limit is not None:
+            self.rate_limit = rate_limit
+
+    def _prepare(
+        self,
+        base: Any,
+        on_read: Optional[DataCallback],
+        on_write: Optional[DataCallback],
+        on_event: Optional[EventCallback],
+    ) -> None:
+        super()._prepare(base, on_read, on_write, on_event)
+        self._limit = self._group = None
+
+    def _check_new(self) -> None:
+        if hasattr(self, "_token"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
+
+    @staticmethod
+    def _check_timeouts(read: Optional[float], write: Optional[float]) -> None:
+        for each, name in ((read, "read_timeout"), (write, "write_timeout")):
+            if each is not None:
+                convert.check_seconds(each, name)
 
     def _open(self, base: EventBase, fd: int, directions: int) -> None:
         if self._tls is not None:
@@ -82,16 +122,12 @@ class BufferEvent(Secure):
             return
         handle = children.new("struct lev_bev *")
         result = lib.lev_bev_open(handle, base._l, fd, directions, self._wants())
-        if result < 0:
-            self._c = handle
-            self._child = ffi.cast("struct lev_child *", handle)
-            self._refuse_new(result, "bufferevent_socket_new")
-        self._begin(base, handle)
+        if result == lib.LEV_FD_REUSED:
+            evict(base, fd)
+            result = lib.lev_bev_open(handle, base._l, fd, directions, self._wants())
+        self._begin_checked(base, handle, result, "bufferevent_socket_new")
 
-    def _refuse_new(self, code: int, call: str) -> None:
-        if code == lib.LEV_CLOSED:
-            raise ClosedError(f"the base was closed: {self._base!r}")
-        self._refuse(code, call)
+    # -- pairs -----------------------------------------------------------------------------------------------
 
     @classmethod
     def pair(cls, base: EventBase) -> tuple[BufferEvent, BufferEvent]:
@@ -111,11 +147,7 @@ class BufferEvent(Secure):
             end._prepare(base, None, None, None)
         result = lib.lev_bev_open_pair(handles[0], handles[1], base._l)
         for end, handle in zip(ends, handles):
-            if result < 0:
-                end._c = handle
-                end._child = ffi.cast("struct lev_child *", handle)
-                end._refuse_new(result, "bufferevent_pair_new")
-            end._begin(base, handle)
+            end._begin_checked(base, handle, result, "bufferevent_pair_new")
         one, other = ends
         one._partner, other._partner = other, one
         return one, other
@@ -123,124 +155,110 @@ class BufferEvent(Secure):
     @property
     def partner(self) -> Optional[BufferEvent]:
         """
-        The other end of a pair; None for what is no pair, and when that end is closed.
+        The other end of a pair; None for what is no pair, and when one of them is closed.
 
         Wraps: bufferevent_pair_get_partner() <event2/bufferevent.h>; libevent >= 2.0.
         """
         partner = self._partner
         return None if partner is None or self.closed or partner.closed else partner
 
-    # -- connecting ------------------------------------------------------------------------------------------
-
-    def connect(self, address: Address) -> None:
-        """
-        Connect to *address*; on_event is told CONNECTED, or ERROR or TIMEOUT, later.
-
-        An attempt takes at most the write timeout.  After a failure it may be tried again.
-
-        Raises ValueError for an address that is none, and for a connection that is open; TypeError;
-        ClosedError; WrongThreadError.
-
-        Wraps: bufferevent_socket_connect() <event2/bufferevent.h>; libevent >= 2.0.
-        """
-        if self._tls is not None:
-            self._tls._connect_to(address[0] if isinstance(address, tuple) else None)
-        self._connect([address])
-
-    def _connect(self, addresses: list[Any]) -> None:
-        if self._engine is not None:
-            self._engine.wire._connect(addresses)
-            return
-        targets = ffi.new("struct lev_target[]", len(addresses))
-        for index, each in enumerate(addresses):
-            memory, length = convert.sockaddr_to_c(each)
-            lib.lev_target_set(targets + index, memory, length)
-        self._reason = None
-        self._done(lib.lev_bev_connect(self._c, targets, len(addresses)), "bufferevent_socket_connect")
-
-    # -- control ---------------------------------------------------------------------------------------------
-
-    def enable(self, events: EventFlag) -> None:
-        """
-        Turn READ or WRITE or both on.
-
-        Raises ValueError for other flags, OSError, ClosedError, WrongThreadError.
-
-        Wraps: bufferevent_enable() <event2/bufferevent.h>; libevent >= 1.4.
-        """
-        self._done(lib.lev_bev_enable(self._c, check_directions(events)), "bufferevent_enable")
-
-    def disable(self, events: EventFlag) -> None:
-        """
-        Turn READ or WRITE or both off: what arrives stays where it is, and what was written waits.
-
-        Raises ValueError for other flags, ClosedError, WrongThreadError.
-
-        Wraps: bufferevent_disable() <event2/bufferevent.h>; libevent >= 1.4.
-        """
-        self._done(lib.lev_bev_disable(self._c, check_directions(events)), "bufferevent_disable")
+    # -- filters ---------------------------------------------------------------------------------------------
 
     @property
-    def enabled(self) -> EventFlag:
+    def underlying(self) -> Optional[BufferEvent]:
         """
-        The directions that are on; an end, a failure or a timeout turns them off.
+        What a filter stands on; None for what is no filter.
 
-        Wraps: bufferevent_get_enabled() <event2/bufferevent.h>; libevent >= 2.0.
+        Wraps: bufferevent_get_underlying() <event2/bufferevent.h>; libevent >= 2.0.
         """
-        return EventFlag(self._checked(lib.lev_bev_enabled(self._c), "bufferevent_get_enabled"))
+        return self._under
+
+    def flush(self, events: EventFlag = BOTH, mode: FlushMode = FlushMode.FLUSH) -> bool:
+        """
+        Have the filters move all that they can of READ, of WRITE or of both; return whether anything moved.
+
+        A socket has nothing to flush: close(flush=True) and on_write tell when data is written.  For a pair
+        it goes past the other end's high mark, and with FINISHED the other end is told EOF.
+
+        Raises ValueError for other flags, ClosedError, WrongThreadError, and outside of a loop what a filter
+        raised.
+
+        Wraps: bufferevent_flush() <event2/bufferevent.h>; libevent >= 1.4.
+        """
+        args = self._c, check_directions(events), int(check_flags(FlushMode, mode, "mode"))
+        result = with_a_road(self._base, lib.lev_bev_flush, *args)
+        self._checked(result, "bufferevent_flush")
+        if not self.closed:
+            self._wrote()
+        return result > 0
+
+    # -- pointers --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _adopt(cls, pointer: Any, base: EventBase) -> Self:
+        """Stand for a ``struct bufferevent *`` on *base*, which is freed with the object."""
+        return cls._around(pointer, base, 0)
+
+    @classmethod
+    def _borrow(cls, pointer: Any, base: EventBase) -> Self:
+        """
+        Stand for a ``struct bufferevent *`` on *base* that its owner frees, who calls _invalidate() before.
+
+        Its callbacks stay its owner's until a callback is set here.
+        """
+        return cls._around(pointer, base, 1)
+
+    @classmethod
+    def _around(cls, pointer: Any, base: EventBase, is_borrowed: int) -> Self:
+        check_base(base)
+        if not isinstance(pointer, ffi.CData) or ffi.typeof(pointer) is not ffi.typeof(
+            "struct bufferevent *"
+        ):
+            raise TypeError(f"a struct bufferevent * is wanted, not {pointer!r}")
+        if not pointer:
+            raise ValueError("the pointer is NULL")
+        self = cls.__new__(cls)
+        self._prepare(base, None, None, None)
+        handle = children.new("struct lev_bev *")
+        result = lib.lev_bev_adopt(handle, base._l, pointer, 0, is_borrowed)
+        if result == lib.LEV_BEV_NO_SOCKET:
+            raise ValueError(f"the bufferevent is not on {base!r}")
+        self._begin_checked(base, handle, result, "bufferevent_setcb")
+        return self
+
+    def _invalidate(self) -> None:
+        """Whoever has the bufferevent frees it: from now on this one is closed, and does not touch it."""
+        lib.lev_bev_forget(self._c)
+        self._base._children.pop(self._token, None)
+
+    def _pointer(self) -> Any:
+        """Return the ``struct bufferevent *``, or NULL."""
+        return lib.lev_bev_pointer(self._c)
+
+    def _surrender(self) -> Any:
+        """Return the ``struct bufferevent *``, which is the caller's to free."""
+        self._check_usable()
+        pointer = lib.lev_bev_surrender(self._c)
+        if not pointer:
+            raise TypeError(f"{self!r} cannot give its pointer away")
+        self._base._children.pop(self._token, None)
+        return pointer
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> EventBase:
+        """
+        The base that it is on.
+
+        Wraps: bufferevent_get_base() <event2/bufferevent.h>; libevent >= 2.0.
+        """
+        return self._base  # type: ignore[return-value]
 
     @property
     def error(self) -> Optional[Exception]:
         """The last failure that was told to on_event, or None."""
         return self._error
-
-    # -- descriptors -----------------------------------------------------------------------------------------
-
-    def fileno(self) -> int:
-        """
-        Return its descriptor, which stays its own; -1 when it has none.
-
-        Raises ClosedError, WrongThreadError.
-
-        Wraps: bufferevent_getfd() <event2/bufferevent.h>; libevent >= 2.0.
-        """
-        fd: int = lib.lev_bev_fd((self if self._engine is None else self._engine.wire)._c)
-        return -1 if fd == lib.LEV_BEV_NO_SOCKET else self._checked(fd, "bufferevent_getfd")
-
-    def detach(self) -> socket.socket:
-        """
-        Give the socket back, and close the rest: what has arrived and was not read is lost.
-
-        Raises ValueError when there is none, ClosedError, WrongThreadError.
-
-        Wraps: bufferevent_setfd() <event2/bufferevent.h>; libevent >= 2.0.
-        """
-        fd = self._checked(lib.lev_bev_detach(self._c), "bufferevent_setfd")
-        self._base._children.pop(self._token, None)
-        return socket.socket(fileno=fd)
-
-    def replace_socket(self, sock: FileDescriptorLike) -> None:
-        """
-        Go on over another socket, which is handed over; the one before is closed.
-
-        What is in the buffers stays.  Raises as the constructor does, and ValueError while it connects.
-
-        Wraps: bufferevent_replacefd() bufferevent_setfd() <event2/bufferevent.h>; libevent >= 2.0.
-        """
-        with handed_over(sock) as fd:
-            self._done(lib.lev_bev_replace(self._c, fd), "bufferevent_setfd")
-
-    @property
-    def local_address(self) -> Optional[SocketAddress]:
-        """The address of this side; None when it has no socket.  Raises ClosedError, WrongThreadError."""
-        fd = self.fileno()
-        return None if fd < 0 else convert.local_address(fd)
-
-    @property
-    def peer_address(self) -> Optional[SocketAddress]:
-        """The address of the other side; None when it has no socket.  Raises OSError when not connected."""
-        fd = self.fileno()
-        return None if fd < 0 else convert.peer_address(fd)
 
     def _describe(self) -> list[str]:
         if self.closed:
@@ -248,11 +266,3 @@ class BufferEvent(Secure):
         fd = self.fileno()
         where = "pair" if self._partner is not None else f"fd={fd}" if fd >= 0 else "unconnected"
         return [where, f"enabled={self.enabled}"]
-
-
-def check_directions(events: EventFlag) -> int:
-    """Return *events*, which may be READ and WRITE."""
-    value = int(check_flags(EventFlag, events, "events"))
-    if value & ~int(_BOTH):
-        raise ValueError(f"events can be READ and WRITE only, not {events!r}")
-    return value

@@ -156,7 +156,9 @@ class Engine:
 
     def _tell(self, what: BufferEventFlag) -> None:
         try:
-            self._bev._done(lib.lev_bev_fail(self._bev._c, int(what), 0), "bufferevent_trigger_event")
+            self._bev._done(
+                lib.lev_bev_trigger_event(self._bev._c, int(what), 0), "bufferevent_trigger_event"
+            )
         except ClosedError:
             return
 
@@ -174,11 +176,7 @@ def _begin_pair(bev: Any, base: Any) -> Any:
     inner = _new(bev, base)
     handles = [children.new("struct lev_bev *") for _ in range(2)]
     result = lib.lev_bev_open_pair(handles[0], handles[1], base._l)
-    if result < 0:
-        bev._c = handles[0]
-        bev._child = ffi.cast("struct lev_child *", handles[0])
-        bev._refuse_new(result, "bufferevent_pair_new")
-    bev._begin(base, handles[0])
+    bev._begin_checked(base, handles[0], result, "bufferevent_pair_new")
     inner._begin(base, handles[1])
     bev._set_wants()
     return inner
@@ -209,12 +207,13 @@ def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
     bev._on_read, bev._on_write, bev._on_event = old._on_read, old._on_write, old._on_event
     bev._tls = layer
     inner = _begin_pair(bev, base)
-    wire._c, wire._child, wire._token = old._c, old._child, old._token
+    wire._c, wire._child, wire._token, wire._memory = old._c, old._child, old._token, old._memory
+    wire._limit, wire._group = old._limit, old._group
     wire._tls, wire._engine = old._tls, old._engine
     base._known[wire._token] = wire
     if wire._token in base._children:
         base._children[wire._token] = wire
-    old._c = children.new("struct lev_bev *")  # one that has never begun counts as closed
+    old._c = old._memory = children.new("struct lev_bev *")  # one that has never begun counts as closed
     old._child = ffi.cast("struct lev_child *", old._c)
     layer._attach(bev, None)
     bev._engine = Engine(bev, inner, wire, layer)

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
 
 from .._native import check, children
-from .._native._libevent import lib
+from .._native._libevent import ffi, lib
 from ..buffer import Buffer
 from ..errors import ClosedError
 from ..flags import BufferEventFlag
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
     from .._native.running import Loop
+    from ..event import Operation
     from ..tls import TLSLayer
+    from ..types import AddrInfo
     from .connection import BufferEvent
     from .engine import Engine
 
@@ -26,6 +28,7 @@ DataCallback: TypeAlias = Callable[["BufferEvent"], object]
 #: on_event(bev, what, error).
 EventCallback: TypeAlias = Callable[["BufferEvent", BufferEventFlag, Optional[Exception]], object]
 
+_BEV = ffi.typeof("struct lev_bev *")
 _HOLD: int = lib.LEV_BEV_HOLD
 _HOLD_PARTNER: int = lib.LEV_BEV_HOLD_PARTNER
 _ERROR = int(BufferEventFlag.ERROR)
@@ -37,6 +40,14 @@ _WHY = {
     lib.LEV_BEV_LISTENS: (ValueError, "this socket listens: that is for a Listener"),
     lib.LEV_BEV_NO_STREAM: (ValueError, "this socket is no stream: a datagram has no place in a buffer"),
     lib.LEV_BEV_BUSY: (ValueError, "it has a connection, or is opening one"),
+    lib.LEV_BEV_NOT_OPEN: (ValueError, "it is not connected yet: do this when on_event is told CONNECTED"),
+    lib.LEV_BEV_NO_LIMIT: (ValueError, "it has no rate limit, and a pair can have none"),
+    lib.LEV_BEV_SMALL_BURST: (ValueError, "under TLS a rate limit needs bursts of more than 16 KiB"),
+    lib.LEV_FD_REUSED: (
+        ValueError,
+        "somebody closed the descriptor of another connection, and it is this one",
+    ),
+    lib.LEV_MIXED_ET: (ValueError, "an edge-triggered event watches this descriptor"),
     lib.LEV_FD_TOO_LARGE: (ValueError, "the number of the descriptor is too large for select"),
 }
 
@@ -49,11 +60,13 @@ class Handle(children.Child):
         "_engine",
         "_error",
         "_input",
+        "_memory",
         "_on_event",
         "_on_read",
         "_on_write",
         "_output",
         "_partner",
+        "_query",
         "_reason",
         "_tls",
         "_under",
@@ -62,6 +75,10 @@ class Handle(children.Child):
     _on_read: Optional[DataCallback]
     _on_write: Optional[DataCallback]
     _on_event: Optional[EventCallback]
+    #: What keeps the C side, whose address _c is.
+    _memory: Any
+    #: The lookup of the name that it is to connect to.
+    _query: Optional[Operation[list[AddrInfo]]]
     #: The last failure that was told.
     _error: Optional[Exception]
     #: The failure that is to be told, where C does not know it.
@@ -89,14 +106,25 @@ class Handle(children.Child):
         self._on_write = _checked(on_write, "on_write")
         self._on_event = _checked(on_event, "on_event")
         self._error = self._reason = None
-        self._partner = self._under = self._above = None
+        self._partner = self._under = self._above = self._query = None
         self._input = self._output = None
         self._tls = self._engine = None
 
     def _begin(self, base: Loop, handle: Any) -> None:
         """Stand for *handle*, which a call into C has begun."""
         super()._begin(base, handle)
+        self._memory = handle
+        if ffi.typeof(handle) is not _BEV:
+            self._c = ffi.cast(_BEV, handle)
         base._known[self._token] = self
+
+    def _begin_checked(self, base: Any, handle: Any, result: int, call: str) -> None:
+        """Stand for *handle*, when *result* says that C has begun it; raise what it means otherwise."""
+        if result < 0:
+            self._c = handle
+            self._child = ffi.cast("struct lev_child *", handle)
+            self._refuse(result, call)
+        self._begin(base, handle)
 
     # -- answers of C ----------------------------------------------------------------------------------------
 
@@ -109,15 +137,25 @@ class Handle(children.Child):
         if result & _HOLD_PARTNER:
             self._hold_partner()
 
-    def _hold_partner(self) -> None:
+    def _bottom(self) -> Any:
+        """Return what all filters below this one stand on."""
         bottom: Any = self
         while bottom._under is not None:
             bottom = bottom._under
-        partner = bottom._partner
-        while partner is not None and partner._above is not None:
-            partner = partner._above()
+        return bottom
+
+    def _top(self) -> Any:
+        """Return the filter that stands on all others above this one, or this one."""
+        top: Any = self
+        while top._above is not None and top._above() is not None:
+            top = top._above()
+        return top
+
+    def _hold_partner(self) -> None:
+        partner = self._bottom()._partner
         if partner is not None:
-            self._base._children[partner._token] = partner
+            top = partner._top()
+            self._base._children[top._token] = top
 
     def _refuse(self, code: int, call: str) -> NoReturn:
         if code == lib.LEV_BEV_TAKEN:
@@ -232,13 +270,17 @@ class Handle(children.Child):
 
         Wraps: bufferevent_free() <event2/bufferevent.h>; libevent >= 1.4.
         """
-        held = self._base._children.pop(self._token, None)
+        top = self._top()
+        held = self._base._children.pop(top._token, None)
         result = lib.lev_bev_close(self._c, bool(flush))
         if result < 0:
             if held is not None:
-                self._base._children[self._token] = self
+                self._base._children[top._token] = top
             self._refuse(result, "bufferevent_free")
-        self._done(result, "bufferevent_free")
+        top._done(result, "bufferevent_free")
+        if self._query is not None:
+            query, self._query = self._query, None
+            query.cancel()
 
     # -- buffers ---------------------------------------------------------------------------------------------
 
@@ -252,7 +294,9 @@ class Handle(children.Child):
         buffer = self._input
         if buffer is None:
             self._check_usable()
-            buffer = self._input = Buffer._part(lib.lev_bev_buffer(self._c, 0), self._c, self._base, None)
+            buffer = self._input = Buffer._part(
+                lib.lev_bev_buffer(self._c, 0), self._memory, self._base, None
+            )
         return buffer
 
     @property
@@ -265,7 +309,9 @@ class Handle(children.Child):
         buffer = self._output
         if buffer is None:
             self._check_usable()
-            buffer = self._output = Buffer._part(lib.lev_bev_buffer(self._c, 1), self._c, self._base, None)
+            buffer = self._output = Buffer._part(
+                lib.lev_bev_buffer(self._c, 1), self._memory, self._base, None
+            )
         return buffer
 
     def _check_usable(self) -> None:

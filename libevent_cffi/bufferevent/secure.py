@@ -6,8 +6,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import children
-from .._native._libevent import ffi, lib
-from .transfer import Transfer
+from .._native._libevent import lib
+from .connecting import Connecting
 
 if TYPE_CHECKING:
     from ..event import EventBase
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Secure", "new_layer"]
 
 
-class Secure(Transfer):
+class Secure(Connecting):
     """TLS, from the start or from later on."""
 
     __slots__ = ()
@@ -73,15 +73,8 @@ class Secure(Transfer):
         handle = children.new("struct lev_bev *")
         ssl, ops = layer._give()
         result = lib.lev_bev_open_tls(handle, base._l, fd, directions, self._wants(), ops, ssl)
-        if result < 0:
-            self._c = handle
-            self._child = ffi.cast("struct lev_child *", handle)
-            self._refuse_new(result, "bufferevent_openssl_socket_new")
-        self._begin(base, handle)
+        self._begin_checked(base, handle, result, "bufferevent_openssl_socket_new")
         layer._attach(self, lib.lev_bev_pointer(handle))
-
-    def _refuse_new(self, code: int, call: str) -> None:
-        raise NotImplementedError
 
 
 def new_layer(

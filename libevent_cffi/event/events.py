@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     _Ts = TypeVarTuple("_Ts")
 
-__all__ = ["PLAIN", "SIGNAL", "Event"]
+__all__ = ["PLAIN", "SIGNAL", "Event", "evict"]
 
 _log = logging.getLogger("libevent")
 
@@ -193,19 +193,12 @@ class Event(Resource):
     def _add_again(self, code: int, seconds: float) -> None:
         """After a failed try: once more if the descriptor was closed under other events, else raise."""
         if code == lib.LEV_FD_REUSED:
-            self._evict()
+            evict(self._base, self._fd)
             code = lib.lev_event_add(self._base._l, self._token, self._fd, self._spec, seconds)
         if code < 0:
             self._refuse(code, "event_add")
         self._token = code
         self._base._armed[code] = self
-
-    def _evict(self) -> None:
-        """Delete the events of this descriptor, which was closed under them and is something else now."""
-        for event in list(self._base._armed.values()):
-            if event._fd == self._fd and not event._spec & _NO_DESCRIPTOR:
-                event.delete()
-                _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
 
     def delete(self) -> None:
         """
@@ -474,3 +467,11 @@ class Event(Resource):
         if flags & lib.LEV_IS_ACTIVE or self._token == SOON:
             return "active"
         return "pending" if flags else "initialized"
+
+
+def evict(base: Loop, fd: int) -> None:
+    """Delete the events of a descriptor that was closed under them and is something else now."""
+    for event in list(base._armed.values()):
+        if event._fd == fd and not event._spec & _NO_DESCRIPTOR:
+            event.delete()
+            _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)

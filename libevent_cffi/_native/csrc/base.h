@@ -87,6 +87,7 @@ struct lev_base {
     int looping;                /* inside lev_loop(): on any greenlet, so no stack of bases would do */
     int silent;                 /* call no Python any more */
     int slot;                   /* where Python keeps this loop's table */
+    int road;                   /* filters may call Python though there is no loop, see filter.c */
     int broken;                 /* a callback raised or was not run: keep what comes for later */
     int interrupted;            /* a Ctrl-C for dispatch() to raise */
     int withdrawn;              /* there was one, until it was raised elsewhere */

@@ -1,4 +1,4 @@
-/* Python's calls of bufferevents. */
+/* Python's calls of bufferevents: making, closing, writing and reading. */
 
 #define LEV_BEV_OPTIONS (BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS)
 
@@ -21,6 +21,7 @@ static int lev_bev_is_to_hold(struct lev_bev *s)
     if (s->child.held || s->child.closed || !lev_bev_is_armed(&s->child))
         return 0;
     s->child.held = 1;
+    lev_group_keep(lev_bev_bottom(s));
     return 1;
 }
 
@@ -76,60 +77,12 @@ static int lev_bev_adopt(
     if (bufferevent_get_base(bev) != l->eb)
         result = LEV_BEV_NO_SOCKET;
     else {
-        lev_bev_begin(s, l, bev, LEV_BEV_OTHER, wants);
         s->is_borrowed = is_borrowed;
+        lev_bev_begin(s, l, bev, LEV_BEV_OTHER, wants);
     }
     lev_leave(l, entered);
     return result;
 }
-
-#ifdef _WIN32
-
-static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected)
-{
-    struct sockaddr_storage address;
-    ev_socklen_t size = sizeof(address);
-
-    (void)l;
-    *connected = getpeername(fd, (struct sockaddr *)&address, &size) == 0;
-    return evutil_make_socket_nonblocking(fd) == 0 ? 0 : LEV_ERRNO;
-}
-
-#else
-
-static int lev_socket_option(evutil_socket_t fd, int option)
-{
-    int value = 0;
-    ev_socklen_t size = sizeof(value);
-
-    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : 0;
-}
-
-/* Can a bufferevent use it?  What does not end with its other side, such as a file, it cannot. */
-static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected)
-{
-    struct sockaddr_storage address;
-    ev_socklen_t size = sizeof(address);
-    struct stat status;
-
-    *connected = 1;
-    if (lev_fd_is_too_large(l, fd))
-        return LEV_FD_TOO_LARGE;
-    if (fstat(fd, &status) != 0)
-        return LEV_ERRNO;
-    if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
-        return LEV_NO_FILES;
-    if (S_ISSOCK(status.st_mode)) {
-        if (lev_socket_option(fd, SO_TYPE) != SOCK_STREAM)
-            return LEV_BEV_NO_STREAM;
-        if (lev_socket_option(fd, SO_ACCEPTCONN))
-            return LEV_BEV_LISTENS;
-        *connected = getpeername(fd, (struct sockaddr *)&address, &size) == 0;
-    }
-    return evutil_make_socket_nonblocking(fd) == 0 ? 0 : LEV_ERRNO;
-}
-
-#endif
 
 /* Take over fd, or none where it is -1. */
 static int lev_bev_open(struct lev_bev *s, struct lev_base *l, int fd, int enabled, int wants)
@@ -140,15 +93,17 @@ static int lev_bev_open(struct lev_bev *s, struct lev_base *l, int fd, int enabl
     if (entered < 0)
         return entered;
     result = fd >= 0 ? lev_stream_check(l, fd, &connected) : 0;
+    if (result == 0)
+        result = lev_bev_attach(s, l, fd);
     bev = result == 0 ? bufferevent_socket_new(l->eb, fd, LEV_BEV_OPTIONS) : NULL;
-    if (result == 0 && bev == NULL) {
-        errno = ENOMEM;
-        result = LEV_ERRNO;
-    }
-    if (result == 0) {
+    if (bev != NULL) {
         lev_bev_begin(s, l, bev, LEV_BEV_SOCKET, wants);
         s->is_open = connected;
         result = lev_bev_set_enabled(s, enabled);
+    } else if (result == 0) {
+        lev_bev_unattach(s, l);
+        errno = ENOMEM;
+        result = LEV_ERRNO;
     }
     lev_leave(l, entered);
     return result;
@@ -173,6 +128,31 @@ static int lev_bev_open_pair(struct lev_bev *one, struct lev_bev *other, struct 
         errno = ENOMEM;
     lev_leave(l, entered);
     return result;
+}
+
+/* Give the bufferevent away: whoever asked has to free it. */
+static struct bufferevent *lev_bev_surrender(struct lev_bev *s)
+{
+    struct bufferevent *bev = s->bev;
+    int entered = lev_bev_enter(s);
+
+    if (entered < 0)
+        return NULL;
+    if (s->kind == LEV_BEV_PAIR || s->kind == LEV_BEV_FILTER || s->tls != NULL)
+        bev = NULL;
+    else {
+        bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+        lev_bev_unattach(s, s->child.base);
+        lev_bev_forget(s);
+    }
+    lev_leave(s->child.base, entered);
+    return bev;
+}
+
+/* For lowlevel.pointer(). */
+static struct bufferevent *lev_bev_pointer(struct lev_bev *s)
+{
+    return lev_child_is_open(&s->child) ? s->bev : NULL;
 }
 
 /* -- out --------------------------------------------------------------------------------------------------- */
@@ -338,242 +318,4 @@ static int64_t lev_bev_read(struct lev_bev *s, char *target, size_t room, int64_
 static struct lev_buffer *lev_bev_buffer(struct lev_bev *s, int is_output)
 {
     return is_output ? &s->output : &s->input;
-}
-
-/* -- control ----------------------------------------------------------------------------------------------- */
-
-static int lev_bev_set_wants(struct lev_bev *s, int wants)
-{
-    int entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    s->wants = wants;
-    lev_bev_apply(s);
-    lev_leave(s->child.base, entered);
-    return 0;
-}
-
-static int lev_bev_enable(struct lev_bev *s, int events)
-{
-    int result = 0, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    s->enabled |= (short)events;
-    if (lev_bev_bottom(s)->is_open && !lev_bev_shakes_hands(s)
-        && bufferevent_enable(s->bev, (short)events) != 0)
-        result = LEV_ERRNO;
-    if ((events & EV_READ) && s->tls != NULL && s->is_open)
-        s->tls->read_on(s->ssl);
-    lev_bev_apply(s);
-    if (result == 0)
-        result = lev_bev_hold(s);
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-static int lev_bev_disable(struct lev_bev *s, int events)
-{
-    int result, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    s->enabled &= (short)~events;
-    if (!lev_bev_shakes_hands(s))
-        bufferevent_disable(s->bev, (short)events);
-    lev_bev_apply(s);
-    result = lev_bev_hold(s);
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-static int lev_bev_enabled(struct lev_bev *s)
-{
-    int result, entered = lev_child_enter(&s->child);
-
-    if (entered < 0)
-        return entered;
-    result = s->enabled;
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-/* -- descriptors ------------------------------------------------------------------------------------------- */
-
-static int lev_bev_fd(struct lev_bev *s)
-{
-    int fd, entered = lev_child_enter(&s->child);
-
-    if (entered < 0)
-        return entered;
-    fd = (int)bufferevent_getfd(lev_bev_bottom(s)->bev);
-    lev_leave(s->child.base, entered);
-    return fd < 0 ? LEV_BEV_NO_SOCKET : fd;
-}
-
-/* After bufferevent_setfd(), which opens the buffers and forgets the priority (bufferevent_sock.c:be_socket_setfd). */
-static void lev_bev_mend(struct lev_bev *s)
-{
-    if (s->kind != LEV_BEV_SOCKET || s->tls != NULL)
-        return;
-    evbuffer_freeze(bufferevent_get_input(s->bev), 0);
-    evbuffer_freeze(bufferevent_get_output(s->bev), 1);
-    if (s->priority >= 0)
-        bufferevent_priority_set(s->bev, s->priority);
-}
-
-/* Forget the socket of an attempt to connect that failed. */
-static void lev_bev_drop_fd(struct lev_bev *s)
-{
-    evutil_socket_t fd = bufferevent_getfd(s->bev);
-
-    bufferevent_disable(s->bev, EV_READ | EV_WRITE);
-    bufferevent_setfd(s->bev, -1);
-    if (fd >= 0)
-        evutil_closesocket(fd);
-    lev_bev_mend(s);
-}
-
-/* Give the descriptor away, and end the rest. */
-static int lev_bev_detach(struct lev_bev *s)
-{
-    struct lev_bev *bottom;
-    int result = LEV_BEV_NO_SOCKET, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    bottom = lev_bev_bottom(s);
-    if (bottom->kind == LEV_BEV_SOCKET && s->tls == NULL && !s->connecting) {
-        evutil_socket_t fd = bufferevent_getfd(bottom->bev);
-        if (fd >= 0 && bufferevent_setfd(bottom->bev, -1) == 0) {
-            result = (int)fd;
-            lev_bev_detach_buffers(s);
-            lev_child_close(&s->child);
-        }
-    }
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-/* Use another descriptor from now on; the one before is closed. */
-static int lev_bev_replace(struct lev_bev *s, int fd)
-{
-    evutil_socket_t before;
-    int connected = 1, result = LEV_BEV_NO_SOCKET, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    if (s->kind == LEV_BEV_SOCKET && s->tls == NULL)
-        result = s->connecting ? LEV_BEV_BUSY : lev_stream_check(s->child.base, fd, &connected);
-    if (result == 0) {
-        before = bufferevent_getfd(s->bev);
-        bufferevent_disable(s->bev, EV_READ | EV_WRITE);
-        bufferevent_setfd(s->bev, fd);
-        lev_bev_mend(s);
-        if (before >= 0 && before != fd)
-            evutil_closesocket(before);
-        s->ended = 0;
-        s->is_open = connected;
-        result = lev_bev_set_enabled(s, s->enabled);
-        if (result == 0)
-            result = lev_bev_hold(s);
-    }
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-/* -- connecting -------------------------------------------------------------------------------------------- */
-
-/* Try the addresses that are left.  1: an attempt goes on; 0: there is none. */
-static int lev_bev_try_targets(struct lev_bev *s)
-{
-    struct lev_target *target;
-    int saved;
-
-    while (s->next_target < s->target_count) {
-        target = &s->targets[s->next_target++];
-        if (s->enabled & EV_WRITE)
-            bufferevent_enable(s->bev, EV_WRITE);
-        if (bufferevent_socket_connect(s->bev, (struct sockaddr *)&target->address, target->length) == 0) {
-            lev_bev_mend(s);
-            s->connecting = 1;
-            return 1;
-        }
-    }
-    saved = errno;
-    bufferevent_disable(s->bev, EV_WRITE);
-    errno = saved;
-    return 0;
-}
-
-static int lev_bev_next_target(struct lev_bev *s)
-{
-    int saved = errno, goes_on;
-
-    lev_bev_drop_fd(s);
-    goes_on = lev_bev_try_targets(s);
-    if (!goes_on) {
-        s->connecting = 0;
-        errno = saved;
-    }
-    return goes_on;
-}
-
-static void lev_target_set(struct lev_target *target, const struct sockaddr *address, int length)
-{
-    target->length = length;
-    memcpy(&target->address, address, (size_t)length);
-}
-
-/* Connect to the first of these that answers; CONNECTED or a failure is told later. */
-static int lev_bev_connect(struct lev_bev *s, struct lev_target *targets, int count)
-{
-    struct lev_target *copy;
-    int saved, result = 0, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    copy = lev_malloc((size_t)count * sizeof(*copy));
-    if (s->kind == LEV_BEV_PAIR || s->kind == LEV_BEV_FILTER)
-        result = LEV_BEV_NO_SOCKET;
-    else if (s->connecting || s->is_open)
-        result = LEV_BEV_BUSY;
-    else if (copy == NULL) {
-        errno = ENOMEM;
-        result = LEV_ERRNO;
-    }
-    if (result == 0) {
-        memcpy(copy, targets, (size_t)count * sizeof(*copy));
-        lev_free(s->targets);
-        s->targets = copy;
-        s->target_count = count;
-        s->next_target = 0;
-        if (!lev_bev_try_targets(s)) {
-            s->connecting = 1;          /* until the failure is told */
-            saved = errno;
-            lev_bev_drop_fd(s);
-            errno = saved;
-            bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
-        }
-        result = lev_bev_hold(s);
-    } else
-        lev_free(copy);
-    lev_leave(s->child.base, entered);
-    return result;
-}
-
-/* Have a failure told that comes from elsewhere: a name was not found. */
-static int lev_bev_fail(struct lev_bev *s, int what, int error)
-{
-    int result, entered = lev_bev_enter(s);
-
-    if (entered < 0)
-        return entered;
-    lev_bev_settle(s);
-    errno = error;
-    bufferevent_trigger_event(s->bev, (short)what, BEV_TRIG_DEFER_CALLBACKS);
-    result = lev_bev_hold(s);
-    lev_leave(s->child.base, entered);
-    return result;
 }

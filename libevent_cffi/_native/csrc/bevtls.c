@@ -96,9 +96,3 @@ static int lev_bev_set_mark(struct lev_bev *s, int mark)
     lev_leave(s->child.base, entered);
     return 0;
 }
-
-/* For looking at, and NULL when it has ended. */
-static struct bufferevent *lev_bev_pointer(struct lev_bev *s)
-{
-    return s->bev;
-}

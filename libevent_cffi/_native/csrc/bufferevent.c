@@ -51,12 +51,13 @@ static int lev_bev_is_armed(struct lev_child *c)
 
     if (s->outstanding || s->connecting || s->finishing || s->ending_output || c->todo)
         return 1;
-    if (bottom->kind == LEV_BEV_PAIR) {
-        /* What comes of the other end's doings is told by LEV_BEV_SETTLE. */
+    if (event_pending(&s->bev->ev_read, EV_TIMEOUT, NULL) || event_pending(&s->bev->ev_write, EV_TIMEOUT, NULL))
+        return 1;
+    /* What comes of the doings of a pair's other end is told by LEV_BEV_SETTLE. */
+    if (bottom->kind == LEV_BEV_PAIR)
         return event_pending(&bottom->bev->ev_read, EV_TIMEOUT, NULL)
             || event_pending(&bottom->bev->ev_write, EV_TIMEOUT, NULL);
-    }
-    if (!bottom->is_open)
+    if (!bottom->is_open || s->is_borrowed)
         return 0;
     return (s->enabled & EV_READ) || ((s->enabled & EV_WRITE) && !lev_bev_is_drained(s));
 }
@@ -70,9 +71,10 @@ static void lev_bev_apply(struct lev_bev *s)
     /* Where reading does not keep it in Python's table, we have to see when its output is written. */
     int write = (s->wants & LEV_BEV_ON_WRITE) || s->finishing || s->ending_output || !(s->enabled & EV_READ);
 
-    if (s->above != NULL)
+    if (s->above != NULL || s->is_gone || (s->is_borrowed && s->wants == 0 && !s->has_callbacks))
         return;
-    bufferevent_setcb(s->bev, s->wants & LEV_BEV_ON_READ ? lev_bev_on_read : NULL,
+    s->has_callbacks = 1;
+    bufferevent_setcb(s->bev, (s->wants & LEV_BEV_ON_READ) && !s->stalled ? lev_bev_on_read : NULL,
         write ? lev_bev_on_write : NULL, lev_bev_on_event, s);
 }
 
@@ -173,10 +175,8 @@ static void lev_bev_go_on(struct lev_bev *s)
 {
     if (!s->finishing && !s->ending_output)
         return;
-    if (s->below != NULL && !s->flushed) {
-        s->flushed = 1;
-        bufferevent_flush(s->bev, EV_WRITE, BEV_FINISHED);
-    }
+    if (s->below != NULL && !s->flushed && !(s->flushed = lev_filter_finish_output(s)))
+        return;                         /* they cannot run now, and will later */
     if (!lev_bev_say_goodbye(s))
         return;
     if (!lev_bev_is_drained(lev_bev_bottom(s)))
@@ -227,26 +227,45 @@ static void lev_bev_leave_tls(struct lev_bev *s)
     s->tls = NULL;
 }
 
+/* Somebody else has the bufferevent, or has freed it: touch it no more. */
+static void lev_bev_forget(struct lev_bev *s)
+{
+    lev_bev_detach_buffers(s);
+    lev_bev_lift_limits(s);
+    if (s->hears_drains)
+        evbuffer_remove_cb(bufferevent_get_input(s->bev), lev_on_input_drained, s);
+    s->hears_drains = 0;
+    s->is_gone = 1;
+    lev_child_close(&s->child);
+}
+
 static void lev_bev_free(struct lev_bev *s)
 {
-    evutil_socket_t fd = s->kind == LEV_BEV_SOCKET ? bufferevent_getfd(s->bev) : -1;
+    evutil_socket_t fd = s->kind == LEV_BEV_SOCKET && !s->is_gone ? bufferevent_getfd(s->bev) : -1;
 
     if (s->watched != NULL)
         evbuffer_remove_cb(s->watched, lev_on_stack_output, s);
     s->watched = NULL;
     lev_free(s->targets);
     s->targets = NULL;
+    lev_bev_unattach(s, s->child.base);
+    if (s->is_gone)
+        return;
     lev_bev_detach_buffers(s);
-    if (s->is_borrowed)
-        bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
-    else {
-        if (fd >= 0) {
-            /* libevent closes it in a later pass, and there may be none (bufferevent.c:bufferevent_finalize_cb_) */
-            bufferevent_setfd(s->bev, -1);
-            evutil_closesocket(fd);
-        }
-        bufferevent_free(s->bev);
+    lev_bev_lift_limits(s);
+    if (s->hears_drains)
+        evbuffer_remove_cb(bufferevent_get_input(s->bev), lev_on_input_drained, s);
+    if (s->filter != NULL)
+        lev_filter_end(s->filter);
+    if (fd >= 0) {
+        /* libevent closes it in a later pass, and there may be none (bufferevent.c:bufferevent_finalize_cb_) */
+        bufferevent_setfd(s->bev, -1);
+        evutil_closesocket(fd);
     }
+    if (!s->is_borrowed)
+        bufferevent_free(s->bev);
+    else if (s->has_callbacks)
+        bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
     s->bev = NULL;
 }
 
@@ -268,9 +287,11 @@ static void lev_bev_end(struct lev_child *c)
     if (s->tls != NULL)
         lev_bev_leave_tls(s);
     if (above != NULL) {
+        lev_filter_unhear(above);
         s->above = above->below = NULL;
         lev_child_end(&above->child);
     }
+    lev_filter_unhear(s);
     if (below != NULL)
         s->below = below->above = NULL;
     lev_bev_leave_partner(s);
@@ -334,6 +355,40 @@ static void lev_bev_after(struct lev_bev *s)
     lev_child_after_callback(&s->child);
 }
 
+static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct lev_bev *s = arg;
+
+    if (info->n_deleted == 0)
+        return;
+    s->took = 1;
+    if (!s->stalled || evbuffer_get_length(input) >= s->bev->wm_read.high)
+        return;
+    s->stalled = 0;
+    lev_bev_apply(s);
+}
+
+/* Before on_read, where there is a high mark: hear whether it takes anything. */
+static void lev_bev_listen_for_drains(struct lev_bev *s)
+{
+    s->took = 0;
+    if (s->bev->wm_read.high > 0 && !s->hears_drains)
+        s->hears_drains = evbuffer_add_cb(bufferevent_get_input(s->bev), lev_on_input_drained, s) != NULL;
+}
+
+/*
+ * While the input is full libevent would call again and again (bufferevent.c:bufferevent_inbuf_wm_check), however
+ * long the user waits with taking from it.
+ */
+static void lev_bev_stall(struct lev_bev *s)
+{
+    if (s->took || !s->hears_drains || s->bev->wm_read.high == 0
+        || evbuffer_get_length(bufferevent_get_input(s->bev)) < s->bev->wm_read.high)
+        return;
+    s->stalled = 1;
+    lev_bev_apply(s);
+}
+
 static void lev_bev_on_read(struct bufferevent *bev, void *arg)
 {
     struct lev_bev *s = arg;
@@ -341,7 +396,13 @@ static void lev_bev_on_read(struct bufferevent *bev, void *arg)
     (void)bev;
     if (!lev_bev_may_tell(s, LEV_BEV_ON_READ, 0, 0))
         return;
-    lev_bev_tell(s, LEV_BEV_ON_READ, 0, 0);
+    lev_bev_listen_for_drains(s);
+    /* Filters that keep what they get are told as reading, too, and what others of the pass have taken. */
+    if (s->forced || evbuffer_get_length(bufferevent_get_input(s->bev)) > 0)
+        lev_bev_tell(s, LEV_BEV_ON_READ, 0, 0);
+    s->forced = 0;
+    if (!s->child.closed && !s->child.base->forked)
+        lev_bev_stall(s);
     lev_child_after_callback(&s->child);
 }
 
@@ -366,6 +427,7 @@ static void lev_bev_on_write(struct bufferevent *bev, void *arg)
 /* What an event means for it, before its user hears of it. */
 static void lev_bev_note(struct lev_bev *s, short what)
 {
+    struct lev_bev *below;
     short over = 0;
 
     if ((what & BEV_EVENT_CONNECTED) || !lev_bev_bottom(s)->is_open)
@@ -383,6 +445,9 @@ static void lev_bev_note(struct lev_bev *s, short what)
     /* The end of the other side's sending stops TLS both ways (bufferevent_openssl.c:conn_closed). */
     if (s->tls != NULL && (s->enabled & EV_WRITE) && (what & BEV_EVENT_EOF))
         bufferevent_enable(s->bev, EV_WRITE);
+    if (what & BEV_EVENT_ERROR)
+        for (below = s->below; below != NULL; below = below->below)
+            bufferevent_disable(below->bev, over);
 }
 
 /* A failure, a time out or an end that nobody wants to hear of ends it. */
@@ -400,6 +465,11 @@ static void lev_bev_tell_event(struct lev_bev *s, short what, int error)
 {
     int was_ended;
 
+    if (s->below != NULL && (what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING) && lev_filter_finish_input(s)) {
+        lev_bev_tell(s, LEV_BEV_ON_READ, 0, 0);
+        if (s->child.closed || s->child.base->forked)
+            return;
+    }
     lev_bev_note(s, what);
     was_ended = s->ended == (EV_READ | EV_WRITE) && (what & BEV_EVENT_EOF);
     if (s->wants & LEV_BEV_ON_EVENT)

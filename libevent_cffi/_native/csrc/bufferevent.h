@@ -8,6 +8,7 @@
  * descriptor, or the partner; the callbacks are those of the one on top.  Only that one is its user's.
  */
 
+/* A filter stands on another one: Python's, or TLS that began later. */
 enum { LEV_BEV_SOCKET, LEV_BEV_PAIR, LEV_BEV_FILTER, LEV_BEV_OTHER };
 
 enum { LEV_BEV_ON_READ = 1, LEV_BEV_ON_WRITE = 2, LEV_BEV_ON_EVENT = 4 };
@@ -19,6 +20,9 @@ enum {                          /* more answers of calls that fail */
     LEV_BEV_LISTENS = -53,
     LEV_BEV_NO_STREAM = -54,
     LEV_BEV_BUSY = -55,         /* it has a connection, or is opening one */
+    LEV_BEV_NOT_OPEN = -56,
+    LEV_BEV_NO_LIMIT = -57,
+    LEV_BEV_SMALL_BURST = -58,  /* TLS cannot read or write less than a record */
     LEV_BEV_TOO_SMALL = -41     /* of the memory given; the same as of buffers */
 };
 
@@ -30,6 +34,9 @@ struct lev_target {             /* an address to connect to */
     struct sockaddr_storage address;
 };
 
+struct lev_filter;
+struct lev_group;
+
 struct lev_bev {
     struct lev_child child;
     struct bufferevent *bev;
@@ -37,6 +44,8 @@ struct lev_bev {
     struct lev_bev *above, *below, *partner;
     int kind;
     int is_borrowed;            /* its owner frees the bufferevent */
+    int is_gone;                /* somebody else has it now */
+    int has_callbacks;          /* they are ours */
     int wants;                  /* LEV_BEV_ON_ bits: what Python has callbacks for */
     short enabled;              /* as its user wants it; what has ended is taken out when that is told */
     short ended;                /* EV_READ: nothing more comes; EV_WRITE: we have ended our sending */
@@ -49,6 +58,15 @@ struct lev_bev {
     short missed_what;
     int missed_error;
     int priority;
+    int forced;                 /* trigger() asked for on_read, whatever is there */
+    int stalled;                /* its input is full, and on_read was told */
+    int took;                   /* something was taken from its input since on_read began */
+    int hears_drains;           /* lev_on_input_drained() is told of its input */
+    int attached;               /* one more than the descriptor that it is counted at, or 0 */
+    struct lev_filter *filter;  /* it is one of Python's; NULL: none */
+    struct ev_token_bucket_cfg *limit;
+    struct lev_group *group;    /* and its members */
+    struct lev_bev *next_member, **before_member;
     int flushed;                /* the filters have been told that this is the end */
     const struct lev_tls_ops *tls;      /* NULL: it has no TLS; see bridge.h */
     void *ssl;
@@ -61,3 +79,14 @@ static int lev_py_bev_data(int64_t token, int which, int slot);
 static int lev_py_bev_event(int64_t token, int what, int error, int slot);
 
 static void lev_bev_on_write(struct bufferevent *bev, void *arg);
+static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg);
+static int lev_bev_attach(struct lev_bev *s, struct lev_base *l, int fd);
+static void lev_bev_unattach(struct lev_bev *s, struct lev_base *l);
+static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected);
+static void lev_filter_unhear(struct lev_bev *s);
+static void lev_filter_end(struct lev_filter *f);
+static void lev_filter_resume(struct lev_filter *f, short events);
+static int lev_filter_finish_output(struct lev_bev *s);
+static int lev_filter_finish_input(struct lev_bev *s);
+static void lev_bev_lift_limits(struct lev_bev *s);
+static void lev_group_keep(struct lev_bev *s);

@@ -1,0 +1,294 @@
+/*
+ * Filters of Python's.
+ *
+ * libevent calls them wherever data moves, also inside of a call of Python's.  Where no Python may run, outside of
+ * a loop or after a failure, they answer that they need more, and are called again from the loop: that costs
+ * nothing, as what they are for is still there.
+ */
+
+enum { LEV_FILTER_IN, LEV_FILTER_OUT };
+
+enum { LEV_FILTER_ANSWER = 16 };        /* added to a result of Python's; LEV_DONE is "see for yourself" */
+
+struct lev_filter;
+
+struct lev_filter_context {             /* libevent's, until free_context() */
+    struct lev_filter *filter;          /* NULL: it has ended */
+};
+
+struct lev_filter {
+    struct lev_bev bev;
+    struct lev_filter_context *context;
+    struct lev_buffer parts[4];         /* source and target of both, open while they run */
+    int has[2], runs[2], failed[2];
+    int skipped;
+    int stirred;                        /* something was added to the output below, which may be gone already */
+};
+
+static int lev_py_filter(int64_t token, int which, int64_t limit, int mode, int slot);
+
+/* Have it called again by the loop, as if what it stands on had had something to tell. */
+static void lev_filter_retry(struct lev_filter *f, int which)
+{
+    f->skipped = 1;
+    if (!f->bev.child.base->silent && f->bev.below != NULL)
+        bufferevent_trigger(f->bev.below->bev, which == LEV_FILTER_IN ? EV_READ : EV_WRITE,
+            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static int lev_filter_may_run(struct lev_base *l)
+{
+    return (l->looping || l->road) && !l->silent && !l->broken && !(l->got & LEV_STOP_BREAK) && !l->forked
+        && !LEV_NO_PYTHON();
+}
+
+/* A filter that has failed is called no more, and its connection with it. */
+static enum bufferevent_filter_result lev_filter_fail(struct lev_filter *f, int which)
+{
+    f->failed[which] = 1;
+    if (f->bev.child.closed && !f->bev.finishing)
+        return BEV_ERROR;
+    lev_bev_settle(&f->bev);
+    errno = EPROTO;
+    bufferevent_trigger_event(f->bev.bev,
+        BEV_EVENT_ERROR | (which == LEV_FILTER_IN ? BEV_EVENT_READING : BEV_EVENT_WRITING),
+        BEV_TRIG_DEFER_CALLBACKS);
+    return BEV_ERROR;
+}
+
+static int lev_filter_call(
+    struct lev_filter *f, int which, struct evbuffer *source, struct evbuffer *target, int64_t limit, int mode)
+{
+    struct lev_base *l = f->bev.child.base;
+    struct lev_buffer *parts = f->parts + 2 * which;
+    int64_t token = f->bev.child.token, outer = l->current;
+    int answer;
+
+    lev_buffer_open(&parts[0], source, l, 0, parts[0].token);
+    lev_buffer_open(&parts[1], target, l, 0, parts[1].token);
+    f->runs[which] = 1;
+    f->stirred = 0;
+    l->current = 0;
+    LEV_INSIST(l, answer, lev_py_filter(token, which, limit, mode, l->slot));
+    l->current = outer;
+    f->runs[which] = 0;
+    if (!l->forked) {
+        lev_buffer_detach(&parts[0]);
+        lev_buffer_detach(&parts[1]);
+    }
+    return answer;
+}
+
+static enum bufferevent_filter_result lev_filter_run(struct lev_filter_context *context, int which,
+    struct evbuffer *source, struct evbuffer *target, ev_ssize_t limit, int mode)
+{
+    struct lev_filter *f = context->filter;
+    size_t before[2] = {evbuffer_get_length(source), evbuffer_get_length(target)};
+    int answer, moved;
+
+    if (f == NULL || f->failed[which] || (f->bev.child.closed && !f->bev.finishing))
+        return BEV_ERROR;
+    if (f->runs[which])
+        return BEV_NEED_MORE;           /* the call that is going on goes on with what there is */
+    if (f->bev.child.base->check_due && lev_filter_may_run(f->bev.child.base))
+        lev_run_check(f->bev.child.base);
+    if (!lev_filter_may_run(f->bev.child.base)) {
+        lev_filter_retry(f, which);
+        return BEV_NEED_MORE;
+    }
+    answer = lev_filter_call(f, which, source, target, limit < 0 ? -1 : (int64_t)limit, mode);
+    if (f->bev.child.base->forked)
+        return BEV_ERROR;
+    moved = evbuffer_get_length(source) != before[0] || evbuffer_get_length(target) != before[1] || f->stirred;
+    if (answer == LEV_UNDELIVERED) {
+        lev_filter_retry(f, which);
+        return BEV_NEED_MORE;
+    }
+    if (answer == LEV_RAISED || answer == LEV_STALE || answer == LEV_FILTER_ANSWER + BEV_ERROR)
+        return lev_filter_fail(f, which);
+    /* An OK that moved nothing would be called again for ever (bufferevent_filter.c:be_filter_process_input). */
+    return moved && answer != LEV_FILTER_ANSWER + BEV_NEED_MORE ? BEV_OK : BEV_NEED_MORE;
+}
+
+static enum bufferevent_filter_result lev_filter_in(struct evbuffer *source, struct evbuffer *target,
+    ev_ssize_t limit, enum bufferevent_flush_mode mode, void *context)
+{
+    return lev_filter_run(context, LEV_FILTER_IN, source, target, limit, (int)mode);
+}
+
+static enum bufferevent_filter_result lev_filter_out(struct evbuffer *source, struct evbuffer *target,
+    ev_ssize_t limit, enum bufferevent_flush_mode mode, void *context)
+{
+    return lev_filter_run(context, LEV_FILTER_OUT, source, target, limit, (int)mode);
+}
+
+static void lev_filter_free_context(void *context)
+{
+    lev_free(context);
+}
+
+/* -- as a bufferevent -------------------------------------------------------------------------------------- */
+
+/* A pair passes on at once what is added to its output, so that its length does not show it. */
+static void lev_on_filter_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct lev_filter *f = arg;
+
+    (void)output;
+    if (info->n_added > 0)
+        f->stirred = 1;
+}
+
+/* Before what it stands on is forgotten. */
+static void lev_filter_unhear(struct lev_bev *s)
+{
+    if (s->filter != NULL && s->below != NULL)
+        evbuffer_remove_cb(bufferevent_get_output(s->below->bev), lev_on_filter_output, s->filter);
+}
+
+static void lev_filter_end(struct lev_filter *f)
+{
+    int i;
+
+    f->context->filter = NULL;
+    for (i = 0; i < 4; i++)
+        lev_buffer_detach(&f->parts[i]);
+}
+
+/* It was off: what came or was written meanwhile is looked at in the loop. */
+static void lev_filter_resume(struct lev_filter *f, short events)
+{
+    if ((events & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(f->bev.bev)) > 0)
+        lev_filter_retry(f, LEV_FILTER_OUT);
+    if ((events & EV_READ) && evbuffer_get_length(bufferevent_get_input(f->bev.below->bev)) > 0)
+        lev_filter_retry(f, LEV_FILTER_IN);
+}
+
+/* Run one to the end of what there is.  0: it could not run now. */
+static int lev_filter_finish(struct lev_filter *f, int which)
+{
+    struct evbuffer *source, *target;
+    enum bufferevent_filter_result result = BEV_OK;
+
+    if (which == LEV_FILTER_IN) {
+        source = bufferevent_get_input(f->bev.below->bev);
+        target = bufferevent_get_input(f->bev.bev);
+    } else {
+        source = bufferevent_get_output(f->bev.bev);
+        target = bufferevent_get_output(f->bev.below->bev);
+    }
+    if (!f->has[which]) {
+        evbuffer_add_buffer(target, source);
+        return 1;
+    }
+    f->skipped = 0;
+    do
+        result = lev_filter_run(f->context, which, source, target, -1, BEV_FINISHED);
+    while (result == BEV_OK && !f->bev.child.base->forked && evbuffer_get_length(source) > 0);
+    return !f->skipped;
+}
+
+/* Tell the filters from the top down that nothing more will be written.  0: one could not run now. */
+static int lev_filter_finish_output(struct lev_bev *s)
+{
+    for (; s->below != NULL; s = s->below) {
+        if (s->filter != NULL && !lev_filter_finish(s->filter, LEV_FILTER_OUT))
+            return 0;
+        if (s->child.base->forked)
+            return 1;
+    }
+    return 1;
+}
+
+/* Tell them from the bottom up that nothing more will come, which libevent does not.  1: there is more to read. */
+static int lev_filter_finish_input(struct lev_bev *s)
+{
+    size_t before = evbuffer_get_length(bufferevent_get_input(s->bev));
+
+    if (s->below->below != NULL)
+        lev_filter_finish_input(s->below);
+    if (s->filter == NULL || s->child.base->forked)
+        return 0;
+    lev_filter_finish(s->filter, LEV_FILTER_IN);
+    return !s->child.base->forked && evbuffer_get_length(bufferevent_get_input(s->bev)) > before;
+}
+
+/* -- Python's calls ---------------------------------------------------------------------------------------- */
+
+static struct lev_buffer *lev_filter_part(struct lev_filter *f, int number)
+{
+    return &f->parts[number];
+}
+
+static struct bufferevent *lev_filter_new(struct lev_filter *f, struct lev_bev *below, int has_in, int has_out)
+{
+    struct bufferevent *bev;
+
+    if (evbuffer_add_cb(bufferevent_get_output(below->bev), lev_on_filter_output, f) == NULL)
+        return NULL;
+    bev = bufferevent_filter_new(below->bev, has_in ? lev_filter_in : NULL, has_out ? lev_filter_out : NULL,
+        BEV_OPT_DEFER_CALLBACKS, lev_filter_free_context, f->context);
+    if (bev == NULL)
+        evbuffer_remove_cb(bufferevent_get_output(below->bev), lev_on_filter_output, f);
+    return bev;
+}
+
+/* Stand on another one, which is taken over; has_ says which filters there are. */
+static int lev_filter_open(
+    struct lev_filter *f, struct lev_bev *below, int has_in, int has_out, int enabled, int wants)
+{
+    struct lev_base *l = below->child.base;
+    struct bufferevent *bev = NULL;
+    int result = 0, entered = lev_bev_enter(below);
+
+    if (entered < 0)
+        return entered;
+    if (below->connecting || !below->is_open || !lev_bev_bottom(below)->is_open)
+        result = LEV_BEV_NOT_OPEN;
+    else if (below->ending_output || (below->ended & EV_WRITE))
+        result = LEV_BEV_ENDED;
+    else if ((f->context = lev_calloc(1, sizeof(*f->context))) != NULL)
+        bev = lev_filter_new(f, below, has_in, has_out);
+    if (bev != NULL) {
+        f->context->filter = f;
+        f->has[LEV_FILTER_IN] = has_in;
+        f->has[LEV_FILTER_OUT] = has_out;
+        lev_bev_detach_buffers(below);
+        f->bev.filter = f;
+        f->bev.below = below;
+        below->above = &f->bev;
+        below->child.held = 0;
+        lev_bev_begin(&f->bev, l, bev, LEV_BEV_FILTER, wants);
+        result = lev_bev_set_enabled(&f->bev, enabled);
+        lev_filter_resume(f, EV_READ);
+    } else if (result == 0) {
+        lev_free(f->context);
+        f->context = NULL;
+        errno = ENOMEM;
+        result = LEV_ERRNO;
+    }
+    lev_leave(l, entered);
+    return result;
+}
+
+/*
+ * Let filters run inside of a call of Python's that is outside of a loop; the base is taken for its length.  1:
+ * lev_road_end() has to give it back, and slot is where Python keeps the table; 0: there is a way already.
+ */
+static int lev_road_begin(struct lev_base *l)
+{
+    return lev_enter(l);
+}
+
+static void lev_road_use(struct lev_base *l, int slot)
+{
+    l->slot = slot;
+    l->broken = 0;
+    l->road = 1;
+}
+
+static void lev_road_end(struct lev_base *l)
+{
+    l->road = 0;
+    lev_leave(l, 1);
+}
