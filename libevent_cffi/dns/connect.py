@@ -63,7 +63,7 @@ def connect(
         convert.sockaddr_to_c(address)  # checks it
     elif len(address) < 2 or not isinstance(address[0], str):
         raise TypeError(f"an address is (host, port[, flowinfo, scope_id]), not {address!r}")
-    race: _Race = _Race._start(base, callback, args)
+    race: _Race = _Race._start(base, callback, args)  # type: ignore[assignment]
     race._begin(tls, server_hostname, delay)
     try:
         race._run(address, resolver, limit)
