@@ -162,7 +162,7 @@ def test_nested_loops_lend_it_in_turn(plain_base: EventBase) -> None:
     seen: list[str] = []
     signal.signal(signal.SIGALRM, lambda number, frame: seen.append("handler"))
     with EventBase() as inner:
-        inner.call_later(0.03, seen.append, "inner")
+        inner.call_later(0.3, seen.append, "inner")
 
         def nest() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
@@ -170,7 +170,7 @@ def test_nested_loops_lend_it_in_turn(plain_base: EventBase) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
 
         plain_base.call_soon(nest)
-        plain_base.call_later(0.06, seen.append, "outer")
+        plain_base.call_later(0.6, seen.append, "outer")
         plain_base.dispatch()
     assert seen == ["handler", "inner", "handler", "outer"]
     assert signal.set_wakeup_fd(-1) == -1
