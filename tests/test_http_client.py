@@ -771,8 +771,9 @@ def test_an_answer_that_comes_before_the_body_is_sent(plain_base: EventBase) -> 
         assert connection.bufferevent is None
 
 
-def test_expecting_100_continue(plain_base: EventBase) -> None:
+def test_expecting_100_continue(plain_base: EventBase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body goes out when the server says so, or says nothing; and not when it refuses."""
+    monkeypatch.setattr("libevent_cffi.http.exchange._CONTINUE_WAIT", 0.1)
     seen: list[object] = []
 
     def script(sock: socket.socket) -> None:

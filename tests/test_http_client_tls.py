@@ -61,6 +61,17 @@ def test_https(base: EventBase, certificates: Certificates) -> None:
         assert fetch(base, url, tls=trusted).wait(WAIT).text() == "ok"
 
 
+def test_pythons_own_ssl(plain_base: EventBase, certificates: Certificates) -> None:
+    """A context of the ssl module will do as well."""
+    context = TLSContext.from_ssl_context(ssl.create_default_context(cafile=certificates("ca.pem")))
+    with serving(script=secure(certificates, answer_all)) as server:
+        with Connection(plain_base, server.address, tls=context) as connection:
+            for _ in range(3):
+                assert connection.request("GET", "/").wait(WAIT).text() == "ok"
+        plain_base.dispatch()  # it says goodbye
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize(
     ("name", "keywords"),
     [
