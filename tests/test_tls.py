@@ -444,7 +444,6 @@ def test_a_peer_that_speaks_no_tls_is_refused(
     other.close()
 
 
-@pytest.mark.skipif(not hasattr(BufferEvent, "set_timeouts"), reason="to come")
 def test_a_handshake_that_takes_too_long_is_a_timeout(
     plain_base: EventBase, run: Run, certificates: Certificates
 ) -> None:
@@ -879,7 +878,6 @@ def test_python_s_ssl_is_served_and_talked_to(
 # -- much data -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(BufferEvent, "set_watermark"), reason="to come")
 def test_what_openssl_holds_is_read_when_there_is_room_again(
     plain_base: EventBase, run: Run, certificates: Certificates
 ) -> None:
@@ -911,7 +909,6 @@ def test_what_openssl_holds_is_read_when_there_is_room_again(
     assert got == b"x" * 40_000
 
 
-@pytest.mark.skipif(not hasattr(BufferEvent, "set_watermark"), reason="to come")
 def test_a_hundred_megabytes_arrive_as_they_were(
     plain_base: EventBase, run: Run, certificates: Certificates
 ) -> None:

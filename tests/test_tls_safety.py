@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Optional
@@ -17,6 +18,7 @@ from tls_peers import Thread, python_client
 
 from libevent_cffi import READ, BufferEvent, BufferEventFlag, EventBase, lowlevel, util
 from libevent_cffi._native import lib
+from libevent_cffi.bufferevent import RateLimit, RateLimitGroup
 from libevent_cffi.errors import ClosedError, TLSError, WrongThreadError
 from libevent_cffi.tls import TLSContext
 
@@ -360,3 +362,49 @@ def test_a_reader_that_is_slow_makes_the_writer_wait(
             plain_base.poll(0.005)
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("limited", ["read", "write"])
+def test_a_rate_limit_holds_under_tls(
+    plain_base: EventBase, run: Run, certificates: Certificates, limited: str
+) -> None:
+    """Also for one large write, which would else be sent in one go; and for reading."""
+    ours, theirs = contexts(certificates)
+    one, other = sockets()
+    got = bytearray()
+    limit = RateLimit(**{f"{limited}_rate": 400_000, f"{limited}_burst": 40_000})
+    there = BufferEvent(plain_base, other, tls=theirs, on_read=lambda bev: got.extend(bev.read()))
+    here = BufferEvent(plain_base, one, tls=ours, server_hostname="localhost")
+    (here if limited == "write" else there).rate_limit = limit
+    here.write(bytes(240_000))
+    here.close(flush=True)
+    start = time.monotonic()
+    run(plain_base)
+    assert len(got) == 240_000
+    assert time.monotonic() - start > 0.35
+
+
+def test_a_rate_limit_has_to_have_room_for_a_record(
+    plain_base: EventBase, certificates: Certificates
+) -> None:
+    """For one connection and in a group; what was set before stays."""
+    ours, theirs = contexts(certificates)
+    one, other = sockets()
+    bev = BufferEvent(plain_base, one, tls=ours, server_hostname="localhost")
+    small, enough = RateLimit(read_rate=1000), RateLimit(read_rate=20_000, write_rate=20_000)
+    bev.rate_limit = enough
+    with pytest.raises(ValueError, match="16384"):
+        bev.rate_limit = small
+    assert bev.rate_limit == enough
+    with pytest.raises(ValueError, match="16384"):
+        RateLimitGroup(plain_base, small).add(bev)
+    group = RateLimitGroup(plain_base, enough)
+    group.add(bev)
+    with pytest.raises(ValueError, match="16384"):
+        group.limit = small
+    assert group.limit == enough
+    later = BufferEvent(plain_base, other, read_timeout=5.0, write_timeout=6.0, rate_limit=enough)
+    above = later.start_tls(theirs)
+    assert (above.read_timeout, above.write_timeout, above.rate_limit) == (5.0, 6.0, enough)
+    above.close()
+    bev.close()

@@ -8,7 +8,7 @@ from .._native import convert
 from .._native._libevent import ffi, lib
 from ..event.arguments import check_priority
 from ..flags import BufferEventFlag, EventFlag, check_flags
-from .limits import c_rate, check_bytes, check_change
+from .limits import c_rate, check_bytes, check_change, check_for_tls
 from .transfer import Transfer
 
 if TYPE_CHECKING:
@@ -196,12 +196,16 @@ class Control(Transfer):
         How fast it may be, or None.
 
         It can be set; None lifts it.  A filter passes it on to what it stands on.  What is sent from then on
-        is read from files, and not sent by sendfile().  Raises ValueError for pairs, TypeError, ClosedError,
+        is read from files, and not sent by sendfile().
+
+        Raises ValueError for pairs, and under TLS for bursts below 16,384 bytes; TypeError, ClosedError,
         WrongThreadError.
 
         Wraps: bufferevent_set_rate_limit() bufferevent_get_token_bucket_cfg() <event2/bufferevent.h>;
         libevent >= 2.0.
         """
+        if self._engine is not None:
+            return self._engine.wire.rate_limit
         if not self._checked(lib.lev_bev_has_limit(self._c), "bufferevent_get_token_bucket_cfg"):
             return None
         limit: Optional[RateLimit] = self._bottom()._limit
@@ -209,7 +213,12 @@ class Control(Transfer):
 
     @rate_limit.setter
     def rate_limit(self, limit: Optional[RateLimit]) -> None:
-        self._checked(lib.lev_bev_set_limit(self._c, c_rate(limit)), "bufferevent_set_rate_limit")
+        if self._engine is not None:
+            self._engine.wire.rate_limit = limit
+            return
+        rate = c_rate(limit)
+        check_for_tls(limit, self)
+        self._checked(lib.lev_bev_set_limit(self._c, rate), "bufferevent_set_rate_limit")
         self._bottom()._limit = limit
 
     @property

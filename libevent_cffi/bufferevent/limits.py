@@ -19,6 +19,8 @@ __all__ = ["RateLimit", "RateLimitGroup", "c_rate", "check_bytes"]
 #: What one tick can have; also what stands for "no limit".
 _MOST = 2**31 - 1
 _EXACT = 0.01
+#: The most that TLS puts into one record.
+_RECORD = 16384
 
 
 def check_bytes(value: int, name: str, least: int = 1) -> int:
@@ -84,6 +86,15 @@ def _one_way(rate: Optional[int], burst: Optional[int], tick: int, way: str) -> 
     if burst < share:
         raise ValueError(f"{way}_burst must be at least what a tick of {tick / 1000} s brings: {share} bytes")
     return share, min(burst, _MOST)
+
+
+def check_for_tls(limit: Optional[RateLimit], bev: Any) -> None:
+    """Raise ValueError when *limit* is too small for the TLS of *bev*, which goes by whole records."""
+    if limit is None or bev._bottom()._tls is None:
+        return
+    _, read, _, write, _ = _per_tick(limit)
+    if min(read, write) < _RECORD:
+        raise ValueError(f"under TLS a burst has to hold a record, of {_RECORD} bytes: {limit!r}")
 
 
 def c_rate(limit: Optional[RateLimit]) -> Any:
@@ -153,7 +164,10 @@ class RateLimitGroup(children.Child):
     def limit(self, limit: RateLimit) -> None:
         if limit is None:
             raise TypeError("limit must be a RateLimit, not None")
-        self._checked(lib.lev_group_set_limit(self._c, c_rate(limit)), "bufferevent_rate_limit_group_set_cfg")
+        rate = c_rate(limit)
+        for bev in self.members:
+            check_for_tls(limit, bev)
+        self._checked(lib.lev_group_set_limit(self._c, rate), "bufferevent_rate_limit_group_set_cfg")
         self._limit = limit
 
     @property
@@ -177,11 +191,13 @@ class RateLimitGroup(children.Child):
         """
         Have *bev* share the limit; it leaves the group that it was in.
 
-        Raises TypeError, ValueError for a pair and for one of another base, ClosedError, WrongThreadError.
+        Raises TypeError, ValueError for a pair, for one of another base, and as rate_limit does for one with
+        TLS; ClosedError, WrongThreadError.
 
         Wraps: bufferevent_add_to_rate_limit_group() <event2/bufferevent.h>; libevent >= 2.0.
         """
         _check_member(bev)
+        check_for_tls(self._limit, bev)
         self._checked(lib.lev_group_add(self._c, bev._c), "bufferevent_add_to_rate_limit_group")
         before, bev._group = bev._group, self
         if before is not None and before is not self:

@@ -60,6 +60,10 @@ class Secure(Connecting):
         layer._attach(above, lib.lev_bev_pointer(handle))
         above._under = self
         self._above = weakref.ref(above)
+        above._group, self._group = self._group, None
+        if above._group is not None:
+            above._group._members.discard(self)
+            above._group._members.add(above)
         self._base._children.pop(self._token, None)
         above._done(result, "bufferevent_openssl_filter_new")
         return above  # type: ignore[no-any-return]

@@ -176,6 +176,28 @@ static void lev_bev_break_pipe(struct lev_bev *s)
     bufferevent_trigger_event(s->bev, BEV_EVENT_WRITING | BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* TLS sends a piece of the buffer at a time, however large (bufferevent_openssl.c:do_write): it gets small ones. */
+static int lev_bev_put(struct lev_bev *s, const char *data, size_t size)
+{
+    struct evbuffer *pieces;
+    size_t done = 0, piece;
+    int result = 0;
+
+    if (s->tls == NULL || size <= LEV_TLS_PIECE)
+        return bufferevent_write(s->bev, data, size);
+    pieces = evbuffer_new();
+    if (pieces == NULL)
+        return -1;
+    for (; result == 0 && done < size; done += piece) {
+        piece = size - done < LEV_TLS_PIECE ? size - done : LEV_TLS_PIECE;
+        result = evbuffer_add(pieces, data + done, piece);
+    }
+    if (result == 0)
+        result = bufferevent_write_buffer(s->bev, pieces);
+    evbuffer_free(pieces);
+    return result;
+}
+
 /* LEV_BEV_HOLD bits, or why not. */
 static int lev_bev_write(struct lev_bev *s, const char *data, size_t size)
 {
@@ -185,7 +207,7 @@ static int lev_bev_write(struct lev_bev *s, const char *data, size_t size)
         return entered;
     result = lev_bev_can_write(s);
     if (result == 0 && size > 0) {
-        if (bufferevent_write(s->bev, data, size) != 0) {
+        if (lev_bev_put(s, data, size) != 0) {
             errno = ENOMEM;
             result = LEV_ERRNO;
         } else if (!s->child.held || s->kind != LEV_BEV_SOCKET) {

@@ -11,6 +11,8 @@
 /* A filter stands on another one: Python's, or TLS that began later. */
 enum { LEV_BEV_SOCKET, LEV_BEV_PAIR, LEV_BEV_FILTER, LEV_BEV_OTHER };
 
+#define LEV_TLS_PIECE 16384
+
 enum { LEV_BEV_ON_READ = 1, LEV_BEV_ON_WRITE = 2, LEV_BEV_ON_EVENT = 4 };
 
 enum {                          /* more answers of calls that fail */
