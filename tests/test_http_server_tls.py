@@ -14,9 +14,12 @@ from http_peer import Client, get, read_all, split
 from tls_peers import python_client
 
 from libevent_cffi import EventBase
+from libevent_cffi._native import lib
 from libevent_cffi.errors import ClosedError
 from libevent_cffi.http import Request, Server
 from libevent_cffi.tls import TLSContext
+
+pytestmark = pytest.mark.skipif(not lib.LEV_HAS_TLS, reason="this build has no TLS")
 
 
 def server_context(certificates: Certificates) -> TLSContext:
