@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from libevent_cffi import Event, EventBase, Listener, Signal
+from libevent_cffi import BufferEvent, Event, EventBase, Listener, Signal
 from libevent_cffi.flags import EventFlag, LoopFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -252,6 +252,21 @@ class OneShotDescriptors(_Pairs):
             event.add()
 
 
+class Reads(_Pairs):
+    """Connections whose on_read(bev) is list.append, told once for each byte that comes."""
+
+    def watch(self, left: socket.socket, told: list[Any]) -> Any:
+        return BufferEvent(self.base, left, on_read=told.append)
+
+    def fill(self) -> None:
+        self.happened += 1
+        for _, right in self.pairs:
+            right.send(b"x")
+
+    def step(self) -> None:
+        self.base.loop(LoopFlag.NONBLOCK)
+
+
 class Accepts(Kind):
     """Connections to a listener; its callback(listener, sock, address) is SimpleQueue.put, which is C."""
 
@@ -468,6 +483,7 @@ KINDS: dict[str, Callable[[EventBase], Kind]] = {
         TickingTimer,
         EdgeTriggered,
         OneShotDescriptors,
+        Reads,
         Accepts,
         Signals,
         SentSignals,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple, Optional
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, Event, EventBase, Operation, Signal, Timer
+from libevent_cffi import PERSIST, READ, WRITE, BufferEvent, Event, EventBase, Operation, Signal, Timer
 from libevent_cffi._native import callbacks
+from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.flags import EventFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -114,6 +116,34 @@ def _completion(base: EventBase, pair: Pair, fail: Fail) -> object:
     return operation
 
 
+def _on_read(base: EventBase, pair: Pair, fail: Fail) -> object:
+    pair[1].send(b"x")
+    return BufferEvent(base, os.dup(pair[0].fileno()), on_read=lambda bev: (bev.disable(READ), fail()))
+
+
+def _on_write(base: EventBase, pair: Pair, fail: Fail) -> object:
+    bev = BufferEvent(base, os.dup(pair[0].fileno()), enabled=WRITE, on_write=lambda bev: fail())
+    bev.write(b"x")
+    return bev
+
+
+def _on_event(base: EventBase, pair: Pair, fail: Fail) -> object:
+    pair[1].shutdown(socket.SHUT_WR)
+    return BufferEvent(base, os.dup(pair[0].fileno()), on_event=lambda bev, what, error: fail())
+
+
+def _filter(base: EventBase, pair: Pair, fail: Fail) -> object:
+    pair[1].send(b"x")
+    below = BufferEvent(base, os.dup(pair[0].fileno()))
+
+    def reads(source: object, target: object, limit: object, mode: object) -> None:
+        top.disable(READ)
+        fail()
+
+    top = FilterBufferEvent(below, reads, on_event=lambda bev, what, error: None)
+    return top
+
+
 PLACES = {
     "timer": Place(_timer),
     "every": Place(_every, True),
@@ -129,6 +159,10 @@ PLACES = {
     "wake": Place(_wake),
     "finalizer": Place(_finalizer),
     "completion": Place(_completion),
+    "on_read": Place(_on_read),
+    "on_write": Place(_on_write),
+    "on_event": Place(_on_event),
+    "filter": Place(_filter),
 }
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, Buffer, Event, EventBase, Signal, Timer, util
+from libevent_cffi import PERSIST, READ, Buffer, BufferEvent, Event, EventBase, Signal, Timer, util
 from libevent_cffi._native import lib
+from libevent_cffi.bufferevent import FilterBufferEvent, RateLimit, RateLimitGroup
 from libevent_cffi.errors import ClosedError, LoopBusyError
 from libevent_cffi.event import Operation
 from libevent_cffi.flags import EventFlag
@@ -133,8 +134,44 @@ def use_buffers(base: EventBase) -> None:
         other.add(b"".join(views))
 
 
+def passing(source: Buffer, target: Buffer, limit: object, mode: object) -> None:
+    """Let bytes through."""
+    target.add_buffer(source)
+
+
+def use_connections(base: EventBase, left: socket.socket, right: socket.socket) -> None:
+    """Sockets, a filter, limits, and what fails."""
+    group = RateLimitGroup(base, RateLimit(read_rate=1_000_000))
+    bev = BufferEvent(base, left, on_read=nothing, rate_limit=RateLimit(write_rate=10_000_000))
+    group.add(bev)
+    bev.set_watermark(READ, high=10)
+    right.send(bytes(100))
+    top = FilterBufferEvent(bev, passing, passing, on_read=nothing, on_event=nothing)
+    top.write(b"x")
+    base.poll()
+    top.close(flush=True)
+    lost = BufferEvent(base, on_event=nothing)
+    lost.connect("/there/is/no/such/path")
+    base.dispatch()
+    lost.close()
+
+
+def use_pairs(base: EventBase) -> None:
+    """Both ends of a pair."""
+    one, other = BufferEvent.pair(base)
+    one.on_event = other.on_read = nothing
+    one.write(b"x")
+    other.write_eof()
+    base.dispatch()
+    one.close()
+    other.close()
+    base.poll()  # libevent frees them in a pass
+
+
 OPERATIONS: dict[str, Callable[[EventBase], object]] = {
     "buffers": use_buffers,
+    "connections": with_pair(use_connections),
+    "pairs": use_pairs,
     "make and close a base": lambda base: EventBase().close(),
     "make and drop a base": lambda base: EventBase().call_soon(nothing) and None,
     "a base with priorities": lambda base: EventBase(priorities=10).close(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import random
 import signal
 import socket
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, Event, EventBase, Signal, Timer, util
+from libevent_cffi import PERSIST, READ, BufferEvent, Event, EventBase, Signal, Timer, util
 from libevent_cffi._native import lib
+from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.errors import CancelledError, ClosedError, LoopBusyError
 from libevent_cffi.event import CommonTimeout, Operation
 from libevent_cffi.flags import EventCount, EventFlag, LoopFlag
@@ -616,7 +618,22 @@ def test_a_check_watcher_may_close_the_event_that_is_due(base: EventBase, run: C
     assert watcher.closed
 
 
+def connection(base: EventBase, pair: tuple[socket.socket, socket.socket], **keywords: Any) -> BufferEvent:
+    """Make a connection over one of two sockets, which can be had again."""
+    return BufferEvent(base, os.dup(pair[0].fileno()), **keywords)
+
+
 CALLERS = {
+    "on_read": lambda base, pair, act: (pair[1].send(b"x"), connection(base, pair, on_read=act)),
+    "on_write": lambda base, pair, act: connection(base, pair, on_write=act).write(b"x"),
+    "on_event": lambda base, pair, act: (
+        pair[1].shutdown(socket.SHUT_WR),
+        connection(base, pair, on_event=act),
+    ),
+    "filter": lambda base, pair, act: (
+        pair[1].send(b"x"),
+        FilterBufferEvent(connection(base, pair), act),
+    ),
     "event": lambda base, pair, act: Event(base, pair[0], EventFlag.WRITE, act).add(),
     "persistent event": lambda base, pair, act: Event(base, pair[0], EventFlag.WRITE | PERSIST, act).add(),
     "plain event": lambda base, pair, act: base.on_writable(pair[0], act),

@@ -75,6 +75,8 @@ static int lev_filter_call(
     if (!l->forked) {
         lev_buffer_detach(&parts[0]);
         lev_buffer_detach(&parts[1]);
+        if (l->looping)
+            lev_after_callback(l);
     }
     return answer;
 }
