@@ -312,6 +312,30 @@ Decoder(data)
 """
 
 RPC = """
+Call()
+    name
+    request
+    http_request
+    answered
+    reply(message)
+    fail()
+    defer()
+HookContext()
+    request
+    body
+    connection
+    add_meta(key, data)
+    get_meta(key)
+    resume(result=CONTINUE)
+HookHandle()
+    close()
+    closed
+Server(server)
+    add_hook(type, hook)
+    register(name, request, reply, handler=None)
+    unregister(name)
+    close()
+    closed
 Message(**values)
     from_bytes(data)
 Schema(classes)

@@ -5,8 +5,26 @@ A message is a class, written by hand or read from a .rpc file, and its bytes ar
 event_rpcgen.py makes.  ``python -m libevent_cffi rpcgen FILE`` writes the classes of a file as a module.
 """
 
+from .call import Call
 from .fields import array, data, int32, int64, string, struct
+from .hooks import HookContext, HookHandle
 from .message import Message
 from .schema import Schema, load, loads
+from .server import Server
 
-__all__ = ["Message", "Schema", "array", "data", "int32", "int64", "load", "loads", "string", "struct"]
+__all__ = [
+    "Call",
+    "HookContext",
+    "HookHandle",
+    "Message",
+    "Schema",
+    "Server",
+    "array",
+    "data",
+    "int32",
+    "int64",
+    "load",
+    "loads",
+    "string",
+    "struct",
+]
