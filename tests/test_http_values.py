@@ -8,6 +8,7 @@ import pickle
 import re
 import string
 import threading
+import time
 import urllib.parse
 from typing import Any
 
@@ -321,6 +322,13 @@ def test_more_references() -> None:
         URI("http://a/").resolve("a b")
 
 
+def test_a_long_way_up_takes_no_time() -> None:
+    """Each step up is looked at once."""
+    begin = time.process_time()
+    assert str(URI("a").resolve("../" * 300_000 + "b")) == "b"
+    assert time.process_time() - begin < 1  # in quadratic time it would be 3 s or more
+
+
 _SEGMENT = st.text(string.ascii_letters + "-._~!$&'()*+,;=:@", max_size=5)
 _PATH = st.lists(_SEGMENT, max_size=5).map(lambda segments: "".join(f"/{each}" for each in segments))
 _MAYBE = st.none() | st.text(string.ascii_letters + string.digits + "=&/?", max_size=6)
@@ -409,6 +417,36 @@ def test_encoding_keeps_only_what_needs_none() -> None:
     for wrong in (1, None, bytearray(b"a")):
         with pytest.raises(TypeError):
             uri_encode(wrong)  # type: ignore[arg-type]
+
+
+class _Misleading(str):
+    """A str that says of itself what is not so."""
+
+    def __format__(self, spec: str) -> str:
+        return "x\0X-Evil\0y"
+
+    def __contains__(self, other: object) -> bool:
+        return False
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return _MisleadingBytes(b"x")
+
+
+class _MisleadingBytes(bytes):
+    def __len__(self) -> int:
+        return 1_000_000
+
+
+def test_what_a_text_holds_counts_and_not_what_its_class_says() -> None:
+    """Nothing is read beyond its end, and no header comes of another one's value."""
+    assert uri_encode(_MisleadingBytes(b"a b")) == "a%20b"
+    assert uri_encode(_Misleading("a b")) == "a%20b"
+    assert uri_decode(_Misleading("a%20b")) == b"a b"
+    assert html_escape(_Misleading("<")) == "&lt;"
+    assert URI.build(path=_Misleading("/a")).path == "/a"
+    with pytest.raises(ValueError, match="NUL"):
+        URI.build(path=_Misleading("/a\0b"))
+    assert Headers([("a", _Misleading("b"))])._pack() == b"a\0b\0"
 
 
 def test_decoding() -> None:

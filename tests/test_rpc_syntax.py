@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_a_semicolon_more_or_less_and_a_later_define_are_taken() -> None:
     """As event_rpcgen.py does."""
     schema = rpc.loads("struct x { ; bytes a[SIZE] = 1;; int b = 2 }\n#define SIZE 3")
     assert shape(schema.x) == [("a", 1, "_Data", 3, False, False), ("b", 2, "_Int", 32, False, False)]
+
+
+def test_long_texts_take_no_time() -> None:
+    """Many fields are each looked at once, and so is each beginning of a comment that has no end."""
+    begin = time.process_time()
+    message = rpc.loads("struct m { " + "".join(f"int f{i} = {i}; " for i in range(10_000)) + "}").m
+    assert len(message.__rpc_fields__) == 10_000
+    assert dir(rpc.loads("#define X 1 " + "/* " * 30_000 + "\nstruct m { bytes b[X] = 1; }")) == ["m"]
+    assert time.process_time() - begin < 3  # in quadratic time it would be 10 s or more
 
 
 def test_a_field_may_have_the_name_of_an_argument_of_ours() -> None:

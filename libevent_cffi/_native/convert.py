@@ -35,6 +35,7 @@ __all__ = [
     "parse_address",
     "peer_address",
     "plain_int",
+    "plain_number",
     "seconds_from_timeval",
     "sockaddr_from_c",
     "sockaddr_to_c",
@@ -81,6 +82,11 @@ def plain_int(value: int) -> int:
     return int.__add__(value, 0)
 
 
+def plain_number(value: float) -> float:
+    """Return the number in an int or a float in the same way."""
+    return plain_int(value) if isinstance(value, int) else float.__pos__(value)
+
+
 def c_int(value: int, name: str, least: int = -_INT_MAX - 1, most: int = _INT_MAX) -> int:
     """Return *value* when it is an int between *least* and *most*; *name* is what the argument is called."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -98,9 +104,10 @@ def c_text(text: str, name: str) -> bytes:
     """Encode *text* as UTF-8 for a ``const char *``; ValueError for a NUL, where C would stop reading."""
     if not isinstance(text, str):
         raise TypeError(f"{name} must be str, not {type(text).__name__}")
-    if "\0" in text:
+    encoded = str.encode(text, "utf-8", "surrogateescape")  # whatever its class makes of encode()
+    if b"\0" in encoded:
         raise ValueError(f"{name} holds a NUL: {text!r}")
-    return text.encode("utf-8", "surrogateescape")
+    return encoded
 
 
 def c_path(path: Union[StrPath, bytes], name: str) -> bytes:
@@ -130,7 +137,7 @@ def check_seconds(seconds: float, name: str = "timeout") -> float:
     """Return *seconds* as float; ValueError when it is negative, not a number, or more than ten years."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} is seconds as float, not {seconds!r}")
-    number = plain_int(seconds) if isinstance(seconds, int) else float.__pos__(seconds)
+    number = plain_number(seconds)
     if not 0 <= number <= TEN_YEARS:  # false for NaN
         raise ValueError(f"{name} must be between 0 and ten years of seconds, not {seconds!r}")
     return float(number)

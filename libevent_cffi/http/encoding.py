@@ -28,13 +28,13 @@ def uri_encode(text: Union[str, bytes], *, space_as_plus: bool = False) -> str:
     Wraps: evhttp_uriencode() evhttp_encode_uri() <event2/http.h>; libevent >= 2.0.
     """
     if isinstance(text, str):
-        data = text.encode("utf-8", "surrogateescape")
+        memory = ffi.from_buffer(str.encode(text, "utf-8", "surrogateescape"))
     elif isinstance(text, bytes):
-        data = text
+        memory = ffi.from_buffer(text)
     else:
         raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
     check.clear_errno()
-    encoded = lib.evhttp_uriencode(ffi.from_buffer(data), len(data), bool(space_as_plus))
+    encoded = lib.evhttp_uriencode(memory, len(memory), bool(space_as_plus))
     return _taken(encoded, "evhttp_uriencode").decode("ascii")
 
 

@@ -63,7 +63,7 @@ class Headers(MultiDict):
 
     def _pack(self) -> bytes:
         """Return it as C takes it; UnicodeEncodeError for what no bytes belong to."""
-        text = "".join([f"{name}\0{value}\0" for name, value in self._pairs])
+        text = "".join(["\0".join((name, value, "")) for name, value in self._pairs])
         return text.encode("utf-8", "surrogateescape")
 
     def _to_c(self, queue: Any) -> None:

@@ -23,6 +23,7 @@ _UNIX = getattr(URIFlag, "UNIX_SOCKET", URIFlag(0))
 #: what follows (http.c:parse_authority).
 _OURS = _STRIP | _UNIX
 _WITH_UNIX_SOCKET = re.compile(r"((?:[^:/?#]+:)?//(?:[^/?#@]*@)?)unix:([^:]+):([/?#].*|)", re.DOTALL)
+_DOTS_IN_FRONT = re.compile(r"\A(?:\.\.?/)+")
 _HAS_UNIX = hasattr(lib, "evhttp_uri_get_unixsocket")
 
 
@@ -358,8 +359,7 @@ def _merge(base: _Parts, path: str) -> str:
 
 def _remove_dots(path: str) -> str:
     """Take "." and ".." out: section 5.2.4."""
-    while path.startswith(("../", "./")):
-        path = path[path.index("/") + 1 :]
+    path = _DOTS_IN_FRONT.sub("", path)
     if path in (".", ".."):
         return ""
     first, *others = path.split("/")

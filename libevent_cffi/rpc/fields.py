@@ -101,11 +101,10 @@ class Struct(Kind):
     @property
     def message(self) -> type[Message]:
         """The class of the messages."""
-        if not inspect.isclass(self._given):
-            self._given = self._given()
-        cls: Any = self._given
+        cls: Any = self._given if inspect.isclass(self._given) else self._given()
         if not hasattr(cls, "__rpc_tags__"):
             raise TypeError(f"a struct needs a subclass of Message, not {cls!r}")
+        self._given = cls
         return cls  # type: ignore[no-any-return]
 
     def convert(self, value: Any, name: str) -> Any:

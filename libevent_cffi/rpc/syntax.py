@@ -40,7 +40,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-_COMMENT = re.compile(r"//.*|/\*.*?\*/")
+#: One that has no end on its line goes on to the end of that, or looking for the end would take for ever.
+_COMMENT = re.compile(r"//.*|/\*.*?(?:\*/|$)")
 _INCLUDE = re.compile(r'#\s*include\s*(?:"(?P<name>[^"]+)"|<[^>]+>)$')
 _DEFINE = re.compile(r"#\s*define\s+(?P<name>\w+)(?:\s+(?P<value>\w+))?", re.ASCII)
 #: What is between these, event_rpcgen.py generates in any case.
@@ -200,16 +201,21 @@ class _Parser:
     def _struct(self) -> StructSyntax:
         name = self._name("the name of a struct")
         self._expect("{", "after the name of a struct")
-        fields: list[FieldSyntax] = []
+        fields: dict[str, FieldSyntax] = {}
+        tags: dict[int, FieldSyntax] = {}
         while not self._accept("}"):
             if self._next.kind == "end":
                 name.place.fail(f"struct {name.text} has no end: expected '}}'")
             if self._accept(";"):
                 continue
             made = self._field()
-            _check_twice(made, fields)
-            fields.append(made)
-        return StructSyntax(name.text, name.place, tuple(fields))
+            if made.tag in tags:
+                made.place.fail(f"the tag {made.tag} is that of {tags[made.tag].name!r} already")
+            if made.name in fields:
+                first = fields[made.name].place.line
+                made.place.fail(f"the field {made.name!r} was there already, in line {first}")
+            fields[made.name] = tags[made.tag] = made
+        return StructSyntax(name.text, name.place, tuple(fields.values()))
 
     def _field(self) -> FieldSyntax:
         optional = array = False
@@ -259,14 +265,6 @@ def _numbers(directives: Iterable[str]) -> dict[str, int]:
     defines = (_DEFINE.match(_COMMENT.sub(" ", text)) for text in directives)
     found = {define["name"]: _integer(define["value"] or "") for define in defines if define is not None}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _check_twice(made: FieldSyntax, others: list[FieldSyntax]) -> None:
-    for other in others:
-        if other.tag == made.tag:
-            made.place.fail(f"the tag {made.tag} is that of {other.name!r} already")
-        if other.name == made.name:
-            made.place.fail(f"the field {made.name!r} was there already, in line {other.place.line}")
 
 
 def _integer(text: str) -> Optional[int]:

@@ -79,6 +79,7 @@ def encode_time(seconds: float) -> bytes:
     """Return the payload of a timeval, rounded to a microsecond."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"seconds must be a float, not {seconds!r}")
+    seconds = convert.plain_number(seconds)
     if not 0 <= seconds < 2**32:  # false for NaN
         raise ValueError(f"seconds must be between 0 and 2**32, not {seconds!r}")
     whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
