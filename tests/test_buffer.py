@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import copy
+import functools
 import gc
 import mmap
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -351,6 +353,44 @@ def test_after_close_everything_is_refused() -> None:
         Buffer().add_buffer(buffer)
 
 
+def test_it_is_not_made_again() -> None:
+    """A second __init__() would take it away under threads that are inside."""
+    with Buffer(b"abc") as buffer:
+        with pytest.raises(RuntimeError, match="was made already"):
+            buffer.__init__(b"x")  # type: ignore[misc]
+        assert bytes(buffer) == b"abc"
+
+
+def test_a_class_that_misleads_adds_what_it_holds() -> None:
+    """What a subclass of bytes says of itself does not count."""
+
+    class Misleading(bytes):
+        def __len__(self) -> int:
+            return 1_000_000
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = bytes.__hash__
+
+    with Buffer(Misleading(b"ab")) as buffer:
+        buffer.add(Misleading(b"cd"))
+        buffer.prepend(Misleading(b"0"))
+        buffer.writelines([Misleading(b"ef")])
+        buffer.add_reference(Misleading(b"gh"))
+        assert buffer.search(Misleading(b"cd")) == 3
+        assert bytes(buffer) == b"0abcdefgh"
+
+
+def test_what_cannot_be_read_into_takes_nothing() -> None:
+    """Not even when that shows only in the end."""
+    with Buffer(b"abcdef") as buffer:
+        for target in (memoryview(bytearray(6))[::2], b"read-only"):
+            with pytest.raises((TypeError, BufferError)):
+                buffer.readinto(target)
+        assert bytes(buffer) == b"abcdef"
+
+
 def test_it_cannot_be_copied() -> None:
     """It stands for something in C."""
     for way in (copy.copy, copy.deepcopy):
@@ -420,6 +460,18 @@ def test_a_reference_is_released_when_c_lets_go() -> None:
     assert told == ["abc"]
     buffer.close()
     assert told == ["abc", "def"]
+
+
+def test_many_references_are_released_in_order_and_in_no_time() -> None:
+    """However many one call lets go of."""
+    released: list[int] = []
+    with Buffer() as buffer:
+        for number in range(30_000):
+            buffer.add_reference(b"x", on_release=functools.partial(released.append, number))
+        begin = time.process_time()
+        buffer.drain()
+        assert time.process_time() - begin < 1  # in quadratic time it would be 4 s or more
+    assert released == list(range(30_000))
 
 
 def test_a_reference_moves_between_buffers() -> None:

@@ -102,6 +102,14 @@ def test_one_segment_serves_many_buffers(file: IO[bytes]) -> None:
     assert told == [1]
 
 
+def test_a_segment_is_not_made_again(file: IO[bytes]) -> None:
+    """A second __init__() is refused, and leaves it as it was."""
+    with FileSegment(file, length=10) as segment:
+        with pytest.raises(RuntimeError, match="was made already"):
+            segment.__init__(file)  # type: ignore[misc]
+        assert len(segment) == 10
+
+
 def test_a_segment_that_nobody_uses_is_closed_at_once(file: IO[bytes]) -> None:
     """And one that is dropped, as well."""
     told: list[int] = []

@@ -13,30 +13,21 @@ import logging
 from collections.abc import Callable
 from typing import Any, Optional
 
-from ._libevent import ffi, lib
+from ._libevent import lib
 from .callbacks import delivers
 
-__all__ = ["LENT", "collect", "forget", "lend"]
+__all__ = ["LENT", "collect", "new_token"]
 
 _log = logging.getLogger("libevent")
 
-#: What C has, by its token: the memory, and what is to be called when C lets go.
+#: What C has, by its token: the memory, and what is to be called when C lets go.  Who gives C a token puts
+#: it in, and takes it out when C has not taken it after all.
 LENT: dict[int, tuple[Any, Optional[Callable[[], object]]]] = {}
 
-_tokens = itertools.count(1)
-_MOST = 64
+_new_tokens = itertools.count(1)
+_UNKNOWN = (None, None)
 
-
-def lend(memory: Any, on_release: Optional[Callable[[], object]]) -> int:
-    """Keep *memory* until C gives the token back, which is returned; then ``on_release()`` is called."""
-    token = next(_tokens)
-    LENT[token] = (memory, on_release)
-    return token
-
-
-def forget(token: int) -> None:
-    """C has not taken it after all."""
-    LENT.pop(token, None)
+new_token = _new_tokens.__next__
 
 
 def collect(everything: bool = False) -> None:
@@ -48,15 +39,15 @@ def collect(everything: bool = False) -> None:
     if not lib.lev_released_count:
         return
     failures: list[BaseException] = []
-    tokens = ffi.new("int64_t[]", _MOST)
-    while True:
-        count = lib.lev_released_take(tokens, _MOST, everything)
-        for token in ffi.unpack(tokens, count):
-            _, on_release = LENT.pop(token, (None, None))
+    # An iterator all in C, so that no interrupt can lose a token.
+    taken = map(LENT.pop, iter(lib.lev_released_next, 0), itertools.repeat(_UNKNOWN))
+    try:
+        for _, on_release in itertools.islice(taken, lib.lev_released_gather(everything)):
             if on_release is not None:
                 _call(on_release, failures)
-        if count < _MOST:
-            break
+    except BaseException:
+        lib.lev_released_give_back()
+        raise
     for error in failures[1:]:
         _log.error("another on_release() failed", exc_info=error)
     if failures:

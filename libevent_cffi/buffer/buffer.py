@@ -74,9 +74,11 @@ class Buffer(Looking):
                 raise TypeError(f"defer_callbacks_to must be an EventBase, not {defer_callbacks_to!r}")
             if defer_callbacks_to.closed:
                 raise ClosedError(f"the base was closed: {defer_callbacks_to!r}")
+        if hasattr(self, "_b"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
         self._start(ffi.NULL, lib.LEV_OWN)
         self._deferred = defer_callbacks_to
-        if data != b"":
+        if type(data) is not bytes or data:
             self.add(data)
 
     # -- in --------------------------------------------------------------------------------------------------
@@ -153,13 +155,14 @@ class Buffer(Looking):
         memory = export(data)
         offset = check_offset(offset, "offset")
         size = check_length(length, offset, len(memory), "data")
-        token, taken = lent.lend(memory, on_release), ffi.new("int *")
+        token, taken = lent.new_token(), ffi.new("int *")
         try:
+            lent.LENT[token] = memory, on_release
             args = memory + offset, size, token, taken
             self._again(lib.lev_buffer_add_ref(self._b, *args), lib.lev_buffer_add_ref, *args)
         finally:
             if not taken[0]:
-                lent.forget(token)
+                lent.LENT.pop(token, None)
         self._changed()
 
     def add_buffer(self, other: Buffer) -> None:
@@ -305,7 +308,12 @@ class Buffer(Looking):
         if result < 0:
             data = self._remove_large(result, size)
         if self._callbacks or lent.LENT:
-            self._taken(data)
+            try:
+                self._changed()
+            except BaseException:
+                # Called from here, since there was stack for such a call before.
+                self._given_back(lib.lev_buffer_give_back(self._b, data, len(data)), data)
+                raise
         return data
 
     def _remove_large(self, result: int, size: int) -> bytes:
@@ -314,23 +322,15 @@ class Buffer(Looking):
             result = self._again(result, lib.lev_buffer_remove, mem, len(mem), size)
             if result != _TOO_SMALL:
                 return bytes(ffi.buffer(mem, result))
-            room = len(self)
-            mem = memory_of(min(room, size) if size >= 0 else room)
-            result = lib.lev_buffer_remove(self._b, mem, len(mem), size)
+            size = self._at_hand(size)
+            mem = memory_of(size)
+            result = lib.lev_buffer_remove(self._b, mem, size, size)
 
-    def _taken(self, data: bytes) -> None:
-        """Tell that *data* was taken; when somebody raises, put it back."""
-        failure = self._after()
-        if failure is None:
-            return
-        try:
-            if not self.closed and data:
-                args = data, len(data)
-                self._again(lib.lev_buffer_give_back(self._b, *args), lib.lev_buffer_give_back, *args)
-                self._after()
-            raise failure
-        finally:
-            del failure
+    def _given_back(self, result: int, data: bytes) -> None:
+        """Tell that *data* was put back, as *result* says; what is closed takes nothing back."""
+        if result != lib.LEV_CLOSED:
+            self._again(result, lib.lev_buffer_give_back, data, len(data))
+            self._after()
 
     def readinto(self, target: BytesLike) -> int:
         """
@@ -340,11 +340,11 @@ class Buffer(Looking):
 
         Wraps: evbuffer_remove() <event2/buffer.h>; libevent >= 1.4.
         """
-        with memoryview(target) as view:
+        with memoryview(target) as view, view.cast("B") as octets:
             if view.readonly:
                 raise TypeError("target must be writable")
-            data = self.remove(view.nbytes)
-            view.cast("B")[: len(data)] = data
+            data = self.remove(len(octets))
+            octets[: len(data)] = data
             return len(data)
 
     def remove_buffer(self, nbytes: int = -1, *, into: Optional[Buffer] = None) -> Buffer:
@@ -365,17 +365,19 @@ class Buffer(Looking):
             result = lib.lev_buffer_move(destination, self._b, size)
         if result < 0:
             self._refuse(result, "evbuffer_remove_buffer")
-        failure = self._after(target)
-        if failure is not None:
-            try:
-                if into is None and not self.closed:
-                    args = destination, 1, 1
-                    self._again(lib.lev_buffer_move_all(self._b, *args), lib.lev_buffer_move_all, *args)
-                    self._after()
-                raise failure
-            finally:
-                del failure
+        try:
+            self._changed(target)
+        except BaseException:
+            if into is None:
+                self._moved_back(lib.lev_buffer_move_all(self._b, destination, 1, 1), destination)
+            raise
         return target
+
+    def _moved_back(self, result: int, source: Any) -> None:
+        """The same for what stands in *source*."""
+        if result != lib.LEV_CLOSED:
+            self._again(result, lib.lev_buffer_move_all, source, 1, 1)
+            self._after()
 
     def readline(self, eol: EOL = EOL.CRLF) -> Optional[bytes]:
         """
@@ -400,7 +402,11 @@ class Buffer(Looking):
                 return None
             data, line = found
         if self._callbacks or lent.LENT:
-            self._taken(data)
+            try:
+                self._changed()
+            except BaseException:
+                self._given_back(lib.lev_buffer_give_back(self._b, data, len(data)), data)
+                raise
         return line
 
     def _readline_large(self, result: int, style: int) -> Optional[tuple[bytes, bytes]]:

@@ -60,6 +60,8 @@ class FileSegment(Resource):
         sendfile: bool = True,
         on_close: Optional[Callable[[], object]] = None,
     ) -> None:
+        if hasattr(self, "_file"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
         self._closed = True
         if lib.lev_shut_down:
             raise ClosedError("libevent was shut down by util.global_shutdown()")
@@ -73,13 +75,17 @@ class FileSegment(Resource):
         self._length = check_length(length, offset, status.st_size, "the file")
         self._sendfile = bool(sendfile)
         self._file = _new_file("struct lev_file *")
-        token = 0 if on_close is None else lent.lend(None, on_close)
-        result = lib.lev_file_open(self._file, fd, offset, self._length, token)
-        if result < 0:
-            error = check.socket_error("dup")
-            lent.forget(token)
-            raise MemoryError("FileSegment") if result == lib.LEV_NO_MEMORY else error
-        self._closed = False
+        token = 0 if on_close is None else lent.new_token()
+        try:
+            if on_close is not None:
+                lent.LENT[token] = None, on_close
+            result = lib.lev_file_open(self._file, fd, offset, self._length, token)
+            if result < 0:
+                raise MemoryError("FileSegment") if result == lib.LEV_NO_MEMORY else check.socket_error("dup")
+            self._closed = False
+        except BaseException:
+            lent.LENT.pop(token, None)
+            raise
 
     def __len__(self) -> int:
         """How many bytes it has."""

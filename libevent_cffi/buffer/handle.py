@@ -220,19 +220,20 @@ class Handle(Resource):
             raise TypeError(f"callback must be callable, not {callback!r}")
         if self._kind == "borrowed":
             raise ValueError(f"{self!r} was borrowed from C: nobody tells of what its owner changes")
-        self._again(lib.lev_buffer_watch(self._b, 1), lib.lev_buffer_watch, 1)
         made = ChangeCallback._make(self, callback, args)
-        self._callbacks = (*self._callbacks, made)
+        with self.lock():
+            self._again(lib.lev_buffer_watch(self._b, 1), lib.lev_buffer_watch, 1)
+            self._callbacks = (*self._callbacks, made)
         if self._base is not None:
             self._base._watched[self._token] = self
         return made
 
     def _remove_change(self, callback: ChangeCallback) -> None:
-        self._callbacks = tuple(each for each in self._callbacks if each is not callback)
-        if self._callbacks or self.closed:
-            return
-        self._again(lib.lev_buffer_watch(self._b, 0), lib.lev_buffer_watch, 0)
-        if self._base is not None:
+        with contextlib.suppress(ClosedError), self.lock():
+            self._callbacks = tuple(each for each in self._callbacks if each is not callback)
+            if not self._callbacks:
+                self._again(lib.lev_buffer_watch(self._b, 0), lib.lev_buffer_watch, 0)
+        if not self._callbacks and self._base is not None:
             self._base._watched.pop(self._token, None)
 
     def _after(self, *others: Handle) -> Optional[BaseException]:
@@ -267,8 +268,12 @@ class Handle(Resource):
             self._tell()
         elif not self._scheduled:
             self._scheduled = True
-            with contextlib.suppress(ClosedError):  # there is no loop to tell it in
+            try:
                 self._deferred.call_soon_threadsafe(self._tell_deferred)
+            except BaseException as error:
+                self._scheduled = False
+                if not isinstance(error, ClosedError):  # which says that there is no loop to tell it in
+                    raise
 
     def _tell_deferred(self) -> None:
         self._scheduled = False
@@ -302,7 +307,7 @@ class Handle(Resource):
     def _tell_all(self, change: BufferChange, failures: list[BaseException]) -> None:
         for each in self._callbacks:
             callback = each._callback
-            if callback is not None and each._enabled:
+            if callback is not None and each._enabled and not self.closed:
                 self._call(callback, change, each._args, failures)
 
     @delivers

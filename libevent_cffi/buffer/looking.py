@@ -119,9 +119,14 @@ class Looking(Handle):
             result = self._again(result, lib.lev_buffer_copy, start, mem, 0, size)
             if result != _TOO_SMALL:
                 return bytes(ffi.buffer(mem, result))
-            room = len(self)
-            mem = memory_of(min(room, size) if size >= 0 else room)
-            result = lib.lev_buffer_copy(self._b, start, mem, len(mem), size)
+            size = self._at_hand(size)
+            mem = memory_of(size)
+            result = lib.lev_buffer_copy(self._b, start, mem, size, size)
+
+    def _at_hand(self, size: int) -> int:
+        """Return *size*, or what there is now: others may add faster than one that wants all can take."""
+        length = len(self)
+        return length if size < 0 else min(size, length)
 
     # -- views -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ struct lev_file { ...; };
 struct lev_view { ...; };
 
 extern long lev_released_count;
-int lev_released_take(int64_t *tokens, int most, int all);
+int lev_released_gather(int all);
+int64_t lev_released_next(void);
+void lev_released_give_back(void);
 void *lev_block_new(size_t size);
 void lev_block_unref(void *data);
 void *lev_view_alloc(size_t size);

@@ -315,6 +315,7 @@ static void lev_after_fork(void)
     struct lev_base *l;
 
     lev_forks++;
+    lev_forker = LEV_ME;
     for (l = lev_bases; l != NULL; l = l->next) {
         if (l->running || (l->owner != 0 && l->owner != LEV_ME))
             l->forked = 1;

@@ -152,6 +152,8 @@ static long lev_exiting = 0;
 #define LEV_NO_PYTHON() (LEV_RELAXED(&lev_exiting) != 0 && LEV_RELAXED(&lev_exiting) != LEV_ME)
 /* How often this process is a child. */
 static long lev_forks = 0;
+/* LEV_ME of the one thread that came along at the last one. */
+static long lev_forker = 0;
 
 /* Python's functions, defined in callbacks.py. */
 static int lev_py_plain(int64_t token, int slot);

@@ -12,7 +12,8 @@ static int lev_buffer_take(struct lev_buffer *b)
 
     for (attempt = 0; attempt < LEV_SPINS + LEV_NAPS; attempt++) {
         owner = LEV_LOAD(&b->owner);
-        if (owner == me)
+        /* A thread that began after a fork can have the mark of one that is gone. */
+        if (owner == me && (LEV_RELAXED(&b->fork_count) == forks || me == LEV_RELAXED(&lev_forker)))
             return 0;
         if (owner == 0) {
             /* Before the word is taken: who finds it taken knows in which process that was. */
@@ -639,10 +640,11 @@ static int lev_move_some(struct lev_buffer *to, struct lev_buffer *from, size_t 
 {
     struct evbuffer_iovec rest;
     struct evbuffer *copy;
-    size_t whole = lev_whole_chains(from->eb, size, &rest);
+    size_t whole;
 
     if (from->holds_file)
         return LEV_HOLDS_FILE;          /* of which only whole chains can go over */
+    whole = lev_whole_chains(from->eb, size, &rest);
     copy = evbuffer_new();
     if (copy == NULL)
         return LEV_NO_MEMORY;

@@ -222,11 +222,12 @@ static int lev_is_pinned(struct lev_buffer *b, int count)
 {
     struct evbuffer_iovec chunk;
     struct evbuffer_ptr at;
+    int next = 0;
 
     if (b->pin == NULL || evbuffer_ptr_set(b->eb, &at, 0, EVBUFFER_PTR_SET) != 0)
         return 0;
     while (count-- > 0 && evbuffer_peek(b->eb, 1, &at, &chunk, 1) > 0) {
-        if (!lev_pin_shows(b->pin, &chunk))
+        if (!lev_pin_shows(b->pin, &chunk, &next))
             return 0;
         evbuffer_ptr_set(b->eb, &at, chunk.iov_len, EVBUFFER_PTR_ADD);
     }

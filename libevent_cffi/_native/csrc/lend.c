@@ -52,13 +52,17 @@ static struct lev_ref *lev_ref_new(int64_t token)
     return ref;
 }
 
+/* What this thread has gathered, and Python not yet taken. */
+static LEV_THREAD_LOCAL struct lev_ref *lev_gathered;
+
 /*
- * The tokens of at most "most" objects that C has let go of; how many.  What another thread's call let go of is left
+ * Gather the objects that C has let go of, to be taken first; how many.  What another thread's call let go of is left
  * for the end of that call, unless "all" are asked for.
  */
-static int lev_released_take(int64_t *tokens, int most, int all)
+static int lev_released_gather(int all)
 {
-    struct lev_ref *ref = LEV_SWAP_POINTER(&lev_released, NULL), *in_order = NULL, *next;
+    struct lev_ref *ref = LEV_SWAP_POINTER(&lev_released, NULL), *in_order = NULL, *next, *before = lev_gathered;
+    struct lev_ref **end = &lev_gathered;
     int count = 0, attempt;
 
     for (attempt = 0; ref == NULL && LEV_LOAD(&lev_released_count) > 0 && attempt < 100; attempt++) {
@@ -72,15 +76,43 @@ static int lev_released_take(int64_t *tokens, int most, int all)
     }
     for (ref = in_order; ref != NULL; ref = next) {
         next = ref->next;
-        if (count == most || (!all && ref->thread != 0 && ref->thread != LEV_ME)) {
+        if (!all && ref->thread != 0 && ref->thread != LEV_ME) {
             lev_release_push(ref);
             continue;
         }
-        tokens[count++] = ref->token;
-        lev_free(ref);
+        *end = ref;
+        end = &ref->next;
         LEV_ADD(&lev_released_count, -1);
+        count++;
     }
+    *end = before;
     return count;
+}
+
+/* The token of the next one that was gathered, which is forgotten; 0 when there is none. */
+static int64_t lev_released_next(void)
+{
+    struct lev_ref *ref = lev_gathered;
+    int64_t token;
+
+    if (ref == NULL)
+        return 0;
+    lev_gathered = ref->next;
+    token = ref->token;
+    lev_free(ref);
+    return token;
+}
+
+/* Let others take what this thread has gathered. */
+static void lev_released_give_back(void)
+{
+    struct lev_ref *ref;
+
+    while ((ref = lev_gathered) != NULL) {
+        lev_gathered = ref->next;
+        lev_release_push(ref);
+        LEV_ADD(&lev_released_count, 1);
+    }
 }
 
 static void lev_on_ref_gone(const void *data, size_t size, void *arg)
@@ -241,15 +273,20 @@ static int lev_view_chunk(struct lev_view *view, int index, char **data, size_t 
     return 1;
 }
 
-static int lev_pin_shows(struct lev_pin *pin, struct evbuffer_iovec *chunk)
+/* Is this one of its chunks, or a part of one?  *next is where to look first, and then behind what was found. */
+static int lev_pin_shows(struct lev_pin *pin, struct evbuffer_iovec *chunk, int *next)
 {
-    char *start = chunk->iov_base;
-    int i;
+    char *start = chunk->iov_base, *base;
+    int i, at = *next;
 
-    for (i = 0; i < pin->count; i++) {
-        char *base = pin->chunks[i].iov_base;
-        if (start >= base && start + chunk->iov_len <= base + pin->chunks[i].iov_len)
+    for (i = 0; i < pin->count; i++, at++) {
+        if (at >= pin->count)
+            at = 0;
+        base = pin->chunks[at].iov_base;
+        if (start >= base && start + chunk->iov_len <= base + pin->chunks[at].iov_len) {
+            *next = at + 1;
             return 1;
+        }
     }
     return 0;
 }
