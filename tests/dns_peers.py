@@ -115,23 +115,40 @@ def tool(name: str) -> str:
 @contextlib.contextmanager
 def dnsmasq(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
     """A dnsmasq that answers from *options* alone, for the time of a ``with``; its address."""
-    program = tool("dnsmasq")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    command = [
-        *(program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user="),
-        *("--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--cache-size=10000"),
-        *("--pid-file=", "--log-facility=-", "--dns-forward-max=5000", *options),
-    ]
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+    process, port = _start(folder, options)
     try:
-        _wait_for(process, port)
         yield "127.0.0.1", port
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def _start(folder: Path, options: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start one on a free port; on another one when somebody has taken that meanwhile."""
+    for _ in range(10):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        command = [
+            *(tool("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"),
+            *("--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--cache-size=10000"),
+            *("--user=", "--pid-file=", "--log-facility=-", "--dns-forward-max=5000", *options),
+        ]
+        with open(folder / "log", "wb") as log:
+            process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        try:
+            _wait_for(process, port)
+        except AssertionError:
+            process.kill()
+            if process.wait(timeout=10) != _NO_PORT:
+                raise
+        else:
+            return process, port
+    raise AssertionError("dnsmasq gets no port")
+
+
+#: dnsmasq's exit status when it cannot listen.
+_NO_PORT = 2
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
