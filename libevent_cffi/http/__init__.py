@@ -5,6 +5,7 @@ from __future__ import annotations
 from .bound import BoundSocket
 from .clientrequest import ClientRequest
 from .connection import Connection
+from .directory import DirectoryHandler
 from .encoding import html_escape, parse_query, uri_decode, uri_encode
 from .fetch import fetch
 from .headers import Headers
@@ -22,6 +23,7 @@ __all__ = [
     "ClientRequest",
     "Connection",
     "ConnectionOptions",
+    "DirectoryHandler",
     "Headers",
     "MultiDict",
     "Request",

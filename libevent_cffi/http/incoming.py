@@ -43,6 +43,7 @@ class _Extra:
         "on_body_end",
         "on_close",
         "on_complete",
+        "on_end",
         "ready",
         "told",
         "waiting",
@@ -62,8 +63,16 @@ class _Extra:
         self.ready = 0
         #: on_close was called.
         self.told = False
+        #: Gives back what belongs to its answer.
+        self.on_end: Optional[Callable[[], object]] = None
         #: on_request was called, when the head had come.
         self.looked = False
+
+    def end(self) -> None:
+        """It is over."""
+        callback, self.on_end = self.on_end, None
+        if callback is not None:
+            callback()
 
 
 class Incoming:
@@ -240,7 +249,11 @@ class Incoming:
 
     @property
     def peer_address(self) -> SocketAddress:
-        """The client's address.  Raises ClosedError where it was not asked for in time."""
+        """
+        The client's address.  Raises ClosedError where it was not asked for in time.
+
+        Wraps: evhttp_connection_get_peer() <event2/http.h>; libevent >= 1.4.
+        """
         return self.connection.peer_address
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union
 from .._native._libevent import lib
 from ..buffer import Buffer
 from ..errors import ClosedError
-from . import reply
+from . import files, reply
 from .headers import Headers
 from .incoming import Incoming
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVarTuple, Unpack
 
-    from ..types import BytesLike, HeadersLike
+    from ..types import BytesLike, FileDescriptorLike, HeadersLike, StrPath
     from .uri import URI
 
     _Ts = TypeVarTuple("_Ts")
@@ -33,6 +33,7 @@ _GONE: int = lib.LEV_CLIENT_GONE
 _STATE = 15
 _IS_GONE = 16
 _IS_LOST = 32
+_IS_ENCRYPTED = 64
 
 _WHY = {
     lib.LEV_ANSWERED: "it was answered already",
@@ -188,6 +189,7 @@ class Request(Incoming):
             extra.told = True
         if what in (lib.LEV_TELL_COMPLETE, lib.LEV_TELL_LOST):
             self._server._requests.pop(self._number, None)
+            extra.end()
         return False
 
     # -- answering -------------------------------------------------------------------------------------------
@@ -325,6 +327,35 @@ class Request(Incoming):
             raise ValueError(f"{status} is no redirection: 301, 302, 303, 307 and 308 are")
         self.reply(status, headers=[("Location", str(location))])
 
+    def sendfile(
+        self,
+        file: Union[StrPath, FileDescriptorLike],
+        *,
+        content_type: Optional[str] = None,
+        headers: HeadersLike = (),
+        ranges: bool = True,
+    ) -> None:
+        """
+        Answer with a file, or the part of it that a header Range asks for.
+
+        - *file*: a path, or a descriptor or what has one, which stays its owner's.
+        - *ranges*: False always sends all of it.
+
+        If-Modified-Since, If-Range and HEAD are honoured; several ranges at once are not, and get all of it.
+        Over TLS the file is read while it is sent, otherwise the system sends it by itself.  A file that
+        becomes shorter meanwhile ends the connection.
+
+        Raises OSError, ValueError for what is no regular file, and as reply().
+
+        Wraps: evhttp_send_reply_start() evhttp_send_reply_chunk_with_cb() <event2/http.h>; libevent >= 2.1.
+        """
+        files.send(self, file, content_type, headers, ranges)
+
+    def _takes_files(self) -> bool:
+        """Can a file be sent as it is?"""
+        state = self._state()
+        return state >= 0 and not state & _IS_ENCRYPTED
+
     def start(
         self,
         status: int = 200,
@@ -419,6 +450,8 @@ class Request(Incoming):
         if result == lib.LEV_WRONG_THREAD:
             self._server._refuse(result, "evhttp_connection_free")
         self._server._requests.pop(self._number, None)
+        if self._extra is not None:
+            self._extra.end()
 
     def __repr__(self) -> str:
         words = ["Request"]

@@ -338,11 +338,11 @@ class Server(Serving):
         End it now, with all its connections; any number of times, from inside any callback too.
 
         No callback of its requests runs any more.  stop() lets them finish.  Raises WrongThreadError.
-
-        Wraps: evhttp_free() <event2/http.h>; libevent >= 1.4.
         """
         super().close()
-        self._requests.clear()
+        requests, self._requests = self._requests, {}
+        for request in requests.values():
+            request._more().end()
         self._latest = None
         self._bound = []
         stopping, self._stopping = self._stopping, None

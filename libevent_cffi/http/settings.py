@@ -56,11 +56,7 @@ class Settings(children.Child):
 
     @property
     def handler(self) -> Optional[Handler]:
-        """
-        Answers what no route takes, as ``handler(request)``; None: 404.
-
-        Wraps: evhttp_set_gencb() <event2/http.h>; libevent >= 1.4.
-        """
+        """Answers what no route takes, as ``handler(request)``; None: 404."""
         return self._handler
 
     @handler.setter

@@ -847,7 +847,7 @@ static int64_t lev_sreq_connection(struct lev_http *h, int64_t token)
     return result;
 }
 
-/* LEV_SREQ_ and whether the client is gone (16), and with it the connection (32); or LEV_NO_REQUEST. */
+/* LEV_SREQ_, and whether the client is gone (16), the connection is (32), and it has TLS (64); or LEV_NO_REQUEST. */
 static int lev_sreq_state(struct lev_http *h, int64_t token)
 {
     struct lev_sreq *r;
@@ -856,6 +856,8 @@ static int lev_sreq_state(struct lev_http *h, int64_t token)
     if (entered < 0)
         return entered;
     result = r->state | (r->is_gone ? 16 : 0) | (lev_sreq_is_lost(r) ? 32 : 0);
+    if (r->conn != NULL && r->conn->tls != NULL)
+        result |= 64;
     lev_sreq_leave(h, entered);
     return result;
 }
