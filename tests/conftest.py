@@ -50,6 +50,8 @@ def _methods() -> list[Method]:
         found.append(Method("epoll", BaseFlag.PRECISE_TIMER))  # on 2.2 by timerfd
         if hasattr(BaseFlag, "USE_SIGNALFD"):
             found.append(Method("epoll", BaseFlag.USE_SIGNALFD))
+    if os.environ.get("LIBEVENT_CFFI_TEST_METHODS") == "few":
+        return [found[0], *found[-1:]]  # what a kernel's method does is the same on every interpreter
     return found
 
 
