@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import html
 import pickle
 import re
@@ -158,6 +159,7 @@ def test_a_name_that_is_no_token_is_refused(name: str) -> None:
 def test_headers_go_to_c_and_back_as_they_are() -> None:
     """Through libevent's own list, in order, with empty values and with bytes that are no UTF-8."""
     h = Headers([("A", "1"), ("b", ""), ("A", "ü\udcff"), ("C", "x" * 5000)])
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters().blocks
     queue = ffi.new("struct evkeyvalq *")
     queue.tqh_last = ffi.addressof(queue, "tqh_first")
@@ -529,6 +531,7 @@ def test_html_is_escaped(text: str) -> None:
 
 def test_values_leave_nothing_in_c() -> None:
     """Whatever they were made of."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters().blocks
     for text in ("http://u@h:1/p?q#f", "a b", "//"):
         try:
@@ -542,6 +545,7 @@ def test_values_leave_nothing_in_c() -> None:
 
 def test_values_survive_want_of_memory() -> None:
     """Each allocation that fails is a MemoryError, and nothing is lost."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters().blocks
     for n in range(1, 40):
         lib.lev_memory_fail_after(n)

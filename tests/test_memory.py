@@ -20,6 +20,7 @@ def _no_fault_is_left() -> Iterator[None]:
 
 def test_counters_return_to_where_they_were() -> None:
     """What libevent allocates and frees leaves the counters as they were."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
     for size in (0, 1, 1000, 1_000_000):
         buffer = lib.evbuffer_new()
@@ -33,6 +34,7 @@ def test_counters_return_to_where_they_were() -> None:
 
 def test_counters_catch_a_leak() -> None:
     """A buffer that is not freed shows, until it is freed."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
     leaked = lib.evbuffer_new()
     assert util.memory_counters().blocks == before.blocks + 1
@@ -42,6 +44,7 @@ def test_counters_catch_a_leak() -> None:
 
 def test_peak_stays_when_memory_is_freed() -> None:
     """peak_bytes is the most that was alive at any time."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
     block = lib.lev_malloc(before.peak_bytes + 100_000)
     lib.lev_free(block)
@@ -52,6 +55,7 @@ def test_peak_stays_when_memory_is_freed() -> None:
 
 def test_realloc_keeps_the_count_right() -> None:
     """A block that grows, shrinks, begins as NULL or ends as 0 bytes is one block or none."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
     block = lib.lev_realloc(ffi.NULL, 10)
     for size in (100_000, 10, 5_000):
@@ -71,6 +75,7 @@ def test_calloc_gives_zeroes_and_refuses_an_overflow() -> None:
 
 def test_empty_requests_are_blocks_and_null_is_freed_quietly() -> None:
     """malloc(0) gives a block, free(NULL) does nothing."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
     for block in (lib.lev_malloc(0), lib.lev_calloc(0, 0)):
         assert block != ffi.NULL
@@ -81,6 +86,7 @@ def test_empty_requests_are_blocks_and_null_is_freed_quietly() -> None:
 
 def test_counting_is_exact_between_threads() -> None:
     """Many threads at once lose no count."""
+    gc.collect()  # what an older test has left goes now, and not meanwhile
     before = util.memory_counters()
 
     def work() -> None:
