@@ -128,6 +128,7 @@ class Listener(children.Child):
         close_on_exec: bool = True,
         on_error: Optional[Callable[[Listener, OSError], object]] = None,
     ) -> None:
+        self._check_new()
         check_base(base)
         _check_callable(callback, "callback")
         if on_error is not None:

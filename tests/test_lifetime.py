@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, BufferEvent, Event, EventBase, Signal, Timer, util
+from libevent_cffi import PERSIST, READ, BufferEvent, Event, EventBase, Signal, Timer, dns, http, util
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.errors import CancelledError, ClosedError, LoopBusyError
 from libevent_cffi.event import CommonTimeout, Operation
 from libevent_cffi.flags import EventCount, EventFlag, LoopFlag
+from libevent_cffi.listener import Listener
+from libevent_cffi.tls import TLSContext
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
 IS_PYPY = sys.implementation.name == "pypy"
@@ -1021,3 +1023,26 @@ def test_a_signal_activated_in_its_own_callback_leaves_the_base_in_the_end(base:
     assert told == [signal.SIGUSR1] * 4
     assert base.events() == []
     assert base.statistics().live == {}
+
+
+@pytest.mark.parametrize(
+    "kind", ["listener", "resolver", "dns.Server", "http.Server", "http.Connection", "tls"]
+)
+def test_what_has_a_base_or_a_context_is_not_made_again(base: EventBase, kind: str) -> None:
+    """A second __init__() is refused, and leaves the object as it was."""
+    address = ("127.0.0.1", 0)
+    makes: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "listener": (Listener, (base, address, print)),
+        "resolver": (dns.Resolver, (base,)),
+        "dns.Server": (dns.Server, (base, address, print)),
+        "http.Server": (http.Server, (base, print)),
+        "http.Connection": (http.Connection, (base, ("127.0.0.1", 1))),
+        "tls": (TLSContext, ()),
+    }
+    cls, arguments = makes[kind]
+    made = cls(*arguments)
+    with pytest.raises(RuntimeError, match="was made already: make another"):
+        made.__init__(*arguments)
+    if kind != "tls":
+        assert not made.closed
+        made.close()

@@ -35,6 +35,11 @@ class Child(Resource):
 
     __slots__ = ("_base", "_c", "_child", "_token")
 
+    def _check_new(self) -> None:
+        """RuntimeError for a second __init__(), which would pull what C has from under threads."""
+        if hasattr(self, "_token"):
+            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
+
     def _begin(self, base: Loop, handle: Any) -> None:
         """Stand for *handle*, which a call into C has begun."""
         self._base = base

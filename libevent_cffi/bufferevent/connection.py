@@ -106,10 +106,6 @@ class BufferEvent(Secure):
         super()._prepare(base, on_read, on_write, on_event)
         self._limit = self._group = None
 
-    def _check_new(self) -> None:
-        if hasattr(self, "_token"):
-            raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
-
     @staticmethod
     def _check_timeouts(read: Optional[float], write: Optional[float]) -> None:
         for each, name in ((read, "read_timeout"), (write, "write_timeout")):

@@ -126,8 +126,7 @@ class RateLimitGroup(children.Child):
     __slots__ = ("_limit", "_members", "_min_share")
 
     def __init__(self, base: EventBase, limit: RateLimit, *, min_share: int = 64) -> None:
-        if hasattr(self, "_limit"):
-            raise RuntimeError(f"{self!r} was made already: make another RateLimitGroup")
+        self._check_new()
         check_base(base)
         if limit is None:
             raise TypeError("limit must be a RateLimit, not None")

@@ -78,6 +78,7 @@ class Resolver(Configuration):
         keepalive: bool = False,
         **options: Unpack[ResolverOptions],
     ) -> None:
+        self._check_new()
         check_base(base)
         encoded = list(encode_options(options))
         servers = [read_server(each) for each in nameservers]

@@ -61,6 +61,7 @@ class Server(children.Child):
         tcp_max_clients: Optional[int] = None,
         tcp_idle_timeout: Optional[float] = None,
     ) -> None:
+        self._check_new()
         check_base(base)
         self._set_handler(handler)
         self._current: Optional[Request] = None

@@ -89,6 +89,8 @@ class Connection(Resource):
         on_close: Optional[Callable[[Connection], object]] = None,
         **options: Unpack[ConnectionOptions],
     ) -> None:
+        if hasattr(self, "_pid"):
+            raise RuntimeError(f"{self!r} was made already: make another Connection")
         self._closed = True
         check_base(base)
         is_name(address)  # checks it

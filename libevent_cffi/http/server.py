@@ -96,6 +96,7 @@ class Server(Serving):
         error_page: Optional[Callable[[Request, int, str], Optional[bytes]]] = None,
         bufferevent_factory: Optional[Callable[[EventBase], BufferEvent]] = None,
     ) -> None:
+        self._check_new()
         check_base(base)
         self._base = base
         self._bound: list[BoundSocket] = []

@@ -90,6 +90,8 @@ class TLSContext:
         ciphersuites: Optional[str] = None,
         allow_dirty_shutdown: bool = False,
     ) -> None:
+        if hasattr(self, "_ctx"):
+            raise RuntimeError(f"{self!r} was made already: make another TLSContext")
         self._begin(False, allow_dirty_shutdown)
         self._check_hostname = bool(verify and check_hostname)
         openssl.lib.lev_tls_set_verify(self._ctx, _REQUIRED if verify else _NOBODY)
