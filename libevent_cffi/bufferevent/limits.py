@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Optional
 from weakref import WeakSet
 
 from .._native import children, convert
@@ -143,12 +143,14 @@ class RateLimitGroup(children.Child):
         self._limit, self._min_share = limit, share
         self._begin(base, handle)
 
-    def _refuse(self, code: int, call: str) -> NoReturn:
+    def _checked_for(self, bev: BufferEvent, code: int, call: str) -> None:
+        """Raise what the answer of a call means that has to do with *bev*."""
         if code == lib.LEV_BEV_NO_LIMIT:
-            raise ValueError("it is no member, or a pair, whose speed nothing limits")
+            raise ValueError(f"{bev!r} is no member, or a pair, whose speed nothing limits")
         if code == lib.LEV_BEV_NO_SOCKET:
-            raise ValueError("it is on another base than the group")
-        super()._refuse(code, call)
+            raise ValueError(f"{bev!r} is on another base than the group")
+        if code < 0:
+            bev._refuse(code, call)
 
     @property
     def limit(self) -> RateLimit:
@@ -197,7 +199,9 @@ class RateLimitGroup(children.Child):
         """
         _check_member(bev)
         check_for_tls(self._limit, bev)
-        self._checked(lib.lev_group_add(self._c, bev._c), "bufferevent_add_to_rate_limit_group")
+        self._check_open()
+        result = lib.lev_group_add(self._c, bev._c)
+        self._checked_for(bev, result, "bufferevent_add_to_rate_limit_group")
         before, bev._group = bev._group, self
         if before is not None and before is not self:
             before._members.discard(bev)
@@ -213,7 +217,8 @@ class RateLimitGroup(children.Child):
         """
         _check_member(bev)
         self._check_open()
-        self._checked(lib.lev_group_remove(self._c, bev._c), "bufferevent_remove_from_rate_limit_group")
+        result = lib.lev_group_remove(self._c, bev._c)
+        self._checked_for(bev, result, "bufferevent_remove_from_rate_limit_group")
         self._members.discard(bev)
         bev._group = None
 

@@ -288,6 +288,7 @@ static int lev_bev_close(struct lev_bev *s, int flush)
     s = lev_bev_top(s);
     bottom = lev_bev_bottom(s);
     lev_bev_detach_buffers(s);
+    lev_bev_close_below(s);
     if (flush && (s->ending_output || !lev_bev_is_drained(s) || s->below != NULL || s->tls != NULL)
         && (s->connecting || bottom->is_open)) {
         lev_bev_finish(s);

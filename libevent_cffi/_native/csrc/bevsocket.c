@@ -116,6 +116,7 @@ static int lev_bev_detach(struct lev_bev *s)
         if (fd >= 0 && bufferevent_setfd(bottom->bev, -1) == 0) {
             result = (int)fd;
             lev_bev_detach_buffers(s);
+            lev_bev_close_below(s);
             lev_child_close(&s->child);
         }
     }

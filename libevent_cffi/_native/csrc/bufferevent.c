@@ -71,6 +71,8 @@ static void lev_bev_apply(struct lev_bev *s)
     /* Where reading does not keep it in Python's table, we have to see when its output is written. */
     int write = (s->wants & LEV_BEV_ON_WRITE) || s->finishing || s->ending_output || !(s->enabled & EV_READ);
 
+    if (s->above != NULL && s->above->filter != NULL)
+        lev_filter_hear(s->above->filter);
     if (s->above != NULL || s->is_gone || (s->is_borrowed && s->wants == 0 && !s->has_callbacks))
         return;
     s->has_callbacks = 1;
@@ -109,6 +111,13 @@ static void lev_bev_detach_buffers(struct lev_bev *s)
     lev_buffer_detach(&s->output);
 }
 
+/* What it stands on is closed to Python as well, and ended with it. */
+static void lev_bev_close_below(struct lev_bev *s)
+{
+    for (s = s->below; s != NULL; s = s->below)
+        s->child.closed = 1;
+}
+
 /* Nothing of it reaches Python from here on; the base ends it soon. */
 static void lev_bev_close_now(struct lev_bev *s)
 {
@@ -121,6 +130,7 @@ static void lev_bev_close_now(struct lev_bev *s)
         if (lev_py_let_go(c->token, c->base->slot) == LEV_DONE)
             c->held = 0;
     lev_bev_detach_buffers(s);
+    lev_bev_close_below(s);
     c->closed = 0;                      /* it was closed to Python by close(flush=True) */
     lev_child_close(c);
 }

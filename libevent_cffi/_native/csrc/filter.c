@@ -22,6 +22,9 @@ struct lev_filter {
     struct lev_buffer parts[4];         /* source and target of both, open while they run */
     int has[2], runs[2], failed[2];
     int skipped;
+    bufferevent_data_cb read, write;    /* libevent's callbacks for what it stands on */
+    bufferevent_event_cb event;
+    void *arg;
     int stirred;                        /* something was added to the output below, which may be gone already */
 };
 
@@ -31,9 +34,12 @@ static int lev_py_filter(int64_t token, int which, int64_t limit, int mode, int 
 static void lev_filter_retry(struct lev_filter *f, int which)
 {
     f->skipped = 1;
-    if (!f->bev.child.base->silent && f->bev.below != NULL)
-        bufferevent_trigger(f->bev.below->bev, which == LEV_FILTER_IN ? EV_READ : EV_WRITE,
-            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    if (f->bev.child.base->silent || f->bev.below == NULL)
+        return;
+    f->bev.below->stalled = 0;
+    lev_filter_hear(f);
+    bufferevent_trigger(f->bev.below->bev, which == LEV_FILTER_IN ? EV_READ : EV_WRITE,
+        BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static int lev_filter_may_run(struct lev_base *l)
@@ -42,11 +48,17 @@ static int lev_filter_may_run(struct lev_base *l)
         && !LEV_NO_PYTHON();
 }
 
+/* Has the connection ended, but for what is still to be written? */
+static int lev_filter_is_over(struct lev_filter *f)
+{
+    return f->bev.child.closed && !lev_bev_top(&f->bev)->finishing;
+}
+
 /* A filter that has failed is called no more, and its connection with it. */
 static enum bufferevent_filter_result lev_filter_fail(struct lev_filter *f, int which)
 {
     f->failed[which] = 1;
-    if (f->bev.child.closed && !f->bev.finishing)
+    if (lev_filter_is_over(f))
         return BEV_ERROR;
     lev_bev_settle(&f->bev);
     errno = EPROTO;
@@ -54,6 +66,16 @@ static enum bufferevent_filter_result lev_filter_fail(struct lev_filter *f, int 
         BEV_EVENT_ERROR | (which == LEV_FILTER_IN ? BEV_EVENT_READING : BEV_EVENT_WRITING),
         BEV_TRIG_DEFER_CALLBACKS);
     return BEV_ERROR;
+}
+
+/* It needs more than what it stands on may hold. */
+static void lev_filter_make_room(struct lev_filter *f)
+{
+    struct bufferevent *bev = f->bev.below->bev;
+    size_t high = bev->wm_read.high;
+
+    if (high > 0 && evbuffer_get_length(bufferevent_get_input(bev)) >= high)
+        bufferevent_setwatermark(bev, EV_READ, bev->wm_read.low, 2 * high);
 }
 
 static int lev_filter_call(
@@ -88,7 +110,7 @@ static enum bufferevent_filter_result lev_filter_run(struct lev_filter_context *
     size_t before[2] = {evbuffer_get_length(source), evbuffer_get_length(target)};
     int answer, moved;
 
-    if (f == NULL || f->failed[which] || (f->bev.child.closed && !f->bev.finishing))
+    if (f == NULL || f->failed[which] || lev_filter_is_over(f))
         return BEV_ERROR;
     if (f->runs[which])
         return BEV_NEED_MORE;           /* the call that is going on goes on with what there is */
@@ -106,6 +128,8 @@ static enum bufferevent_filter_result lev_filter_run(struct lev_filter_context *
         lev_filter_retry(f, which);
         return BEV_NEED_MORE;
     }
+    if (which == LEV_FILTER_IN && !moved)
+        lev_filter_make_room(f);
     if (answer == LEV_RAISED || answer == LEV_STALE || answer == LEV_FILTER_ANSWER + BEV_ERROR)
         return lev_filter_fail(f, which);
     /* An OK that moved nothing would be called again for ever (bufferevent_filter.c:be_filter_process_input). */
@@ -131,6 +155,58 @@ static void lev_filter_free_context(void *context)
 
 /* -- as a bufferevent -------------------------------------------------------------------------------------- */
 
+/*
+ * While the input of what it stands on is full, libevent would look at it again and again
+ * (bufferevent.c:bufferevent_inbuf_wm_check), whether or not the filter can take any.  So its callbacks go through ours.
+ */
+static void lev_filter_on_read(struct bufferevent *bev, void *arg)
+{
+    struct lev_filter *f = arg;
+    struct lev_bev *below = f->bev.below;
+
+    lev_bev_listen_for_drains(below);
+    f->read(bev, f->arg);
+    if (f->bev.below == below && !below->child.base->forked)
+        lev_bev_stall(below);
+}
+
+static void lev_filter_on_write(struct bufferevent *bev, void *arg)
+{
+    struct lev_filter *f = arg;
+
+    f->write(bev, f->arg);
+}
+
+static void lev_filter_on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct lev_filter *f = arg;
+
+    f->event(bev, what, f->arg);
+}
+
+static void lev_filter_hear(struct lev_filter *f)
+{
+    struct lev_bev *below = f->bev.below;
+
+    if (below != NULL)
+        bufferevent_setcb(below->bev, below->stalled ? NULL : lev_filter_on_read, lev_filter_on_write,
+            lev_filter_on_event, f);
+}
+
+#define LEV_FILTER_MARK (64 * 1024)
+
+/*
+ * libevent stops neither way by itself: what the other side does not read piles up below, with on_write told all the
+ * while, and so does what has come and the filter has no room for.
+ */
+static void lev_filter_set_marks(struct lev_bev *below)
+{
+    if (below->bev->wm_write.high == 0)
+        bufferevent_setwatermark(below->bev, EV_WRITE, LEV_FILTER_MARK, 2 * LEV_FILTER_MARK);
+    if (below->bev->wm_read.high == 0)
+        bufferevent_setwatermark(below->bev, EV_READ, 0, 2 * LEV_FILTER_MARK);
+}
+
 /* A pair passes on at once what is added to its output, so that its length does not show it. */
 static void lev_on_filter_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -144,8 +220,10 @@ static void lev_on_filter_output(struct evbuffer *output, const struct evbuffer_
 /* Before what it stands on is forgotten. */
 static void lev_filter_unhear(struct lev_bev *s)
 {
-    if (s->filter != NULL && s->below != NULL)
-        evbuffer_remove_cb(bufferevent_get_output(s->below->bev), lev_on_filter_output, s->filter);
+    if (s->filter == NULL || s->below == NULL)
+        return;
+    bufferevent_setcb(s->below->bev, NULL, NULL, NULL, NULL);
+    evbuffer_remove_cb(bufferevent_get_output(s->below->bev), lev_on_filter_output, s->filter);
 }
 
 static void lev_filter_end(struct lev_filter *f)
@@ -260,6 +338,9 @@ static int lev_filter_open(
         f->bev.below = below;
         below->above = &f->bev;
         below->child.held = 0;
+        bufferevent_getcb(below->bev, &f->read, &f->write, &f->event, &f->arg);
+        lev_filter_hear(f);
+        lev_filter_set_marks(below);
         lev_bev_begin(&f->bev, l, bev, LEV_BEV_FILTER, wants);
         result = lev_bev_set_enabled(&f->bev, enabled);
         lev_filter_resume(f, EV_READ);
