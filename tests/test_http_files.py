@@ -16,6 +16,7 @@ from http_peer import Client, ask, get, read_all, split
 from tls_peers import python_client
 
 from libevent_cffi import EventBase
+from libevent_cffi._native import lib
 from libevent_cffi.http import DirectoryHandler, Request, Server
 from libevent_cffi.tls import TLSContext
 
@@ -140,6 +141,7 @@ def test_what_is_no_file_is_refused(plain_base: EventBase, server: Server, folde
     assert split(ask(plain_base, server, get()))[2] == b"fine"
 
 
+@pytest.mark.skipif(not lib.LEV_HAS_TLS, reason="this build has no TLS")
 def test_a_file_over_tls_is_read_piece_by_piece(
     plain_base: EventBase, folder: Path, certificates: Certificates
 ) -> None:
