@@ -224,10 +224,13 @@ def test_nothing_is_lost_for_want_of_stack() -> None:
     buffer.on_change(lambda *_: None)
     taken: list[bytes] = []
 
+    # PyPy fails in its own way where there is no room to note which exception came in which.
+    ends = (RecursionError, TypeError) if sys.implementation.name == "pypy" else (RecursionError,)
+
     def descend(take: Any) -> None:
-        with contextlib.suppress(RecursionError):
+        with contextlib.suppress(*ends):
             descend(take)
-        with contextlib.suppress(RecursionError):
+        with contextlib.suppress(*ends):
             taken.append(take())
 
     limit = sys.getrecursionlimit()
@@ -239,7 +242,7 @@ def test_nothing_is_lost_for_want_of_stack() -> None:
             lambda: bytes(buffer.remove_buffer(3)),
             lambda: b"" if buffer.remove_buffer(3, into=into) else b"never",
         ):
-            with contextlib.suppress(RecursionError):
+            with contextlib.suppress(*ends):
                 descend(take)
     finally:
         sys.setrecursionlimit(limit)
