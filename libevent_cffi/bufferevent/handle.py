@@ -31,6 +31,7 @@ EventCallback: TypeAlias = Callable[["BufferEvent", BufferEventFlag, Optional[Ex
 _BEV = ffi.typeof("struct lev_bev *")
 _HOLD: int = lib.LEV_BEV_HOLD
 _HOLD_PARTNER: int = lib.LEV_BEV_HOLD_PARTNER
+_LET_GO: int = lib.LEV_BEV_LET_GO
 _ERROR = int(BufferEventFlag.ERROR)
 _TIMEOUT = int(BufferEventFlag.TIMEOUT)
 _WRITING = int(BufferEventFlag.WRITING)
@@ -129,11 +130,13 @@ class Handle(children.Child):
     # -- answers of C ----------------------------------------------------------------------------------------
 
     def _done(self, result: int, call: str) -> None:
-        """Do what the answer of a call asks for that may have armed it or its partner."""
+        """Do what the answer of a call asks for that may have armed it, or its partner, or left it idle."""
         if result < 0:
             self._refuse(result, call)
         if result & _HOLD:
             self._base._children[self._token] = self
+        elif result & _LET_GO:
+            self._base._children.pop(self._token, None)
         if result & _HOLD_PARTNER:
             self._hold_partner()
 

@@ -14,7 +14,7 @@ static int lev_bev_enter(struct lev_bev *s)
     return entered;
 }
 
-enum { LEV_BEV_HOLD = 1, LEV_BEV_HOLD_PARTNER = 2 };
+enum { LEV_BEV_HOLD = 1, LEV_BEV_HOLD_PARTNER = 2, LEV_BEV_LET_GO = 4 };
 
 static int lev_bev_is_to_hold(struct lev_bev *s)
 {
@@ -25,14 +25,25 @@ static int lev_bev_is_to_hold(struct lev_bev *s)
     return 1;
 }
 
-/* After a call that may have armed it, or the other end of its pair: LEV_BEV_HOLD bits, for Python's table. */
+/*
+ * After a call that may have armed it, or the other end of its pair, or has left nothing to wait for: bits that say
+ * what is to be done to Python's table.
+ */
 static int lev_bev_hold(struct lev_bev *s)
 {
     struct lev_bev *bottom = lev_bev_bottom(s);
+    int result = 0;
 
     lev_bev_stir(s);
-    return (lev_bev_is_to_hold(s) ? LEV_BEV_HOLD : 0)
-        | (bottom->partner != NULL && lev_bev_is_to_hold(lev_bev_top(bottom->partner)) ? LEV_BEV_HOLD_PARTNER : 0);
+    if (lev_bev_is_to_hold(s))
+        result = LEV_BEV_HOLD;
+    else if (s->child.held && !s->child.closed && !lev_bev_is_armed(&s->child)) {
+        s->child.held = 0;
+        result = LEV_BEV_LET_GO;
+    }
+    if (bottom->partner != NULL && lev_bev_is_to_hold(lev_bev_top(bottom->partner)))
+        result |= LEV_BEV_HOLD_PARTNER;
+    return result;
 }
 
 /* -- making ------------------------------------------------------------------------------------------------ */
