@@ -472,6 +472,7 @@ Server(base, handler=None, *, tls=None, max_headers_size=65536, max_body_size=16
     timeout
     write_timeout
 ServerConnection(server, number)
+    bufferevent
     close()
     closed
     local_address

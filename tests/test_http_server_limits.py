@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 from http_peer import DEADLINE, Client, ask, exchange, get, read_all, read_head, split
+from tls_peers import python_client
 
 from libevent_cffi import EventBase, Listener, util
-from libevent_cffi.errors import ClosedError, WrongThreadError
+from libevent_cffi.bufferevent import BufferEvent, RateLimit
+from libevent_cffi.errors import ClosedError, FeatureUnavailableError, WrongThreadError
 from libevent_cffi.http import BoundSocket, Request, Server
+from libevent_cffi.tls import TLSContext
 
 
 @pytest.fixture
@@ -563,3 +566,109 @@ def test_pythons_client_keeps_its_connection(plain_base: EventBase, server: Serv
 
     got = Client(plain_base, (host, port), talk).finish()
     assert got == [b"%d" % n if n % 2 else b"get" for n in range(20)] + [b"ab"]
+
+
+# -- what carries connections --------------------------------------------------------------------------------
+
+
+def test_the_bufferevent_of_a_connection(plain_base: EventBase, server: Server) -> None:
+    """It can be looked at and limited, and is closed with the connection."""
+    seen: list[BufferEvent] = []
+
+    def handle(request: Request) -> None:
+        bev = request.connection.bufferevent
+        assert request.connection.bufferevent is bev
+        seen.append(bev)
+        assert bev.fileno() >= 0
+        bev.rate_limit = RateLimit(write_rate=10000000)
+        request.reply(200, b"x" * 100000)
+
+    server.handler = handle
+    assert len(split(ask(plain_base, server, get()))[2]) == 100000
+    assert seen[0].closed
+    with pytest.raises(ClosedError):
+        seen[0].fileno()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_factory_makes_bufferevents(
+    plain_base: EventBase, server: Server, certificates: Any, tls: bool
+) -> None:
+    """One for each connection, which is the server's from then on."""
+    made: list[BufferEvent] = []
+    context = TLSContext.server(certificates("server.pem"), certificates("server.key")) if tls else None
+
+    def make(base: EventBase) -> BufferEvent:
+        made.append(BufferEvent(base, tls=context))
+        return made[-1]
+
+    server.bufferevent_factory = make
+    server.bind(("127.0.0.1", 0))
+
+    def talk(sock: socket.socket) -> bytes:
+        wrapped = python_client(certificates, sock) if tls else sock
+        with wrapped:
+            wrapped.sendall(get())
+            return read_all(wrapped)
+
+    for count in (1, 2):
+        assert split(Client(plain_base, server.bound[0].address, talk).finish())[2] == b"hello"
+        assert len(made) == count
+        assert made[-1].closed
+
+
+@pytest.mark.parametrize("what", ["raises", "nothing", "pair", "used", "interrupt"])
+def test_a_factory_that_fails_refuses_the_connection(
+    plain_base: EventBase, server: Server, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """Never is plain HTTP spoken instead; the server goes on."""
+    one, other = socket.socketpair()
+    used = BufferEvent(plain_base, one)
+    failing = [True]
+
+    def make(base: EventBase) -> Any:
+        if not failing:
+            return BufferEvent(base)
+        failing.clear()
+        if what == "raises":
+            raise RuntimeError("no")
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        return {"nothing": None, "pair": BufferEvent.pair(base)[0], "used": used}[what]
+
+    server.bufferevent_factory = make
+    client = Client(plain_base, server.bind(("127.0.0.1", 0)).address, exchange(get()))
+    with caplog.at_level(logging.CRITICAL, "libevent"):
+        if what == "interrupt":
+            with pytest.raises(KeyboardInterrupt):
+                client.finish()
+        assert client.finish() == b""
+    assert split(ask(plain_base, server, get()))[2] == b"hello"
+    used.close()
+    other.close()
+
+
+@pytest.mark.skipif(not util.features()["http_ext_methods"], reason="libevent 2.1 has no more methods")
+def test_more_methods(plain_base: EventBase) -> None:
+    """With a body and without; others are still 501."""
+    more = {"BREW": True, "WHEN": False}
+    with Server(
+        plain_base, lambda r: r.reply(200, r.method.encode() + bytes(r.body)), methods=more
+    ) as server:
+        body = get("/", "Content-Length: 3", method="BREW") + b"tea"
+        assert split(ask(plain_base, server, body))[2] == b"BREWtea"
+        assert split(ask(plain_base, server, get(method="WHEN")))[2] == b"WHEN"
+        assert split(ask(plain_base, server, get(method="PROPFIND")))[0] == 501
+        assert split(ask(plain_base, server, get(method="BOIL")))[0] == 501
+    with pytest.raises(ValueError, match="declared before"):
+        Server(plain_base, methods={"BREW": False})
+    for wrong in ("GET", "A B", "", "X" * 40, "a\0"):
+        with pytest.raises(ValueError, match=r"."):
+            Server(plain_base, methods={wrong: True})
+
+
+@pytest.mark.skipif(util.features()["http_ext_methods"], reason="libevent 2.2 has more methods")
+def test_more_methods_need_a_newer_libevent(plain_base: EventBase) -> None:
+    """And say so."""
+    with pytest.raises(FeatureUnavailableError, match="libevent 2"):
+        Server(plain_base, methods={"BREW": True})

@@ -125,6 +125,18 @@ def lev_py_request_was_told(token: int, number: int, what: int, slot: int) -> in
 
 
 @trampoline
+def lev_py_http_bev(token: int, slot: int) -> int:
+    """A server needs a bufferevent for a connection that was accepted."""
+    loop = loops[slot]
+    try:
+        server = loop._children[token]
+    except KeyError:
+        return STALE
+    server._make_bufferevent()
+    return DONE
+
+
+@trampoline
 def lev_py_http_stopped(token: int, slot: int) -> int:
     """A server that was to stop has no connection any more."""
     loop = loops[slot]

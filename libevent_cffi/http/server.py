@@ -105,6 +105,7 @@ class Server(Serving):
         self._stopping: Optional[Operation[None]] = None
         if methods:
             features.require("http_ext_methods")
+        bits = known.bits_of(allowed_methods, methods)
         handle = children.new("struct lev_http *")
         result = lib.lev_http_open(handle, base._l)
         if result < 0:
@@ -123,7 +124,7 @@ class Server(Serving):
             self.reply_timeout = reply_timeout
             self.default_content_type = default_content_type
             self.lingering_close = lingering_close
-            self._set(lib.LEV_SET_METHODS, known.bits_of(allowed_methods))
+            self._set(lib.LEV_SET_METHODS, bits)
         except BaseException:
             self.close()
             raise

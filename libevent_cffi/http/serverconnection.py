@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from .._native import convert
+from .._native import children, convert
 from .._native._libevent import lib
 from ..errors import ClosedError
 
 if TYPE_CHECKING:
+    from ..bufferevent import BufferEvent
     from ..tls import TLSLayer
     from ..types import SocketAddress
     from .server import Server
@@ -25,13 +26,14 @@ class ServerConnection:
     Wraps: evhttp_connection_get_server() evhttp_request_get_connection() <event2/http.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("__weakref__", "_layer", "_number", "_peer", "_server")
+    __slots__ = ("__weakref__", "_bev", "_layer", "_number", "_peer", "_server")
 
     def __init__(self, server: Server, number: int) -> None:
         self._server = server
         self._number = number
         self._peer: Optional[SocketAddress] = None
         self._layer: Optional[TLSLayer] = None
+        self._bev: Optional[BufferEvent] = None
 
     def _fd(self) -> int:
         fd: int = lib.lev_sconn_fd(self._server._c, self._number)
@@ -75,6 +77,27 @@ class ServerConnection:
 
                 self._layer = TLSLayer._shared(pointer, self._context(), self)
         return self._layer
+
+    @property
+    def bufferevent(self) -> BufferEvent:
+        """
+        What carries it: to look at, to limit and to time.  Its callbacks and its data are evhttp's.
+
+        It is closed with the connection.  Raises ClosedError, WrongThreadError.
+
+        Wraps: evhttp_connection_get_bufferevent() <event2/http.h>; libevent >= 2.0.
+        """
+        if self._bev is None:
+            from ..bufferevent import BufferEvent
+
+            self._fd()
+            made: Any = BufferEvent.__new__(BufferEvent)
+            made._prepare(self._server._base, None, None, None)
+            handle = children.new("struct lev_bev *")
+            result = lib.lev_sconn_show(self._server._c, self._number, handle)
+            made._begin_checked(self._server._base, handle, result, "evhttp_connection_get_bufferevent")
+            self._bev = made
+        return self._bev
 
     def _context(self) -> Any:
         address = self.local_address

@@ -110,6 +110,24 @@ class Serving(Settings):
                 request.error(500)
 
     @delivers
+    def _make_bufferevent(self) -> None:
+        """Have a bufferevent made for a connection, and give it to C."""
+        from ..bufferevent import BufferEvent
+
+        callback = self._factory
+        try:
+            made = callback(self.base) if callback is not None else None
+            if not isinstance(made, BufferEvent):
+                raise TypeError(f"bufferevent_factory must return a BufferEvent, not {made!r}")
+            if lib.lev_http_offer(self._c, made._c) < 0:
+                raise ValueError(
+                    f"bufferevent_factory returned {made!r}: it must be new, on this base, without a socket,"
+                    " and neither a filter nor one end of a pair"
+                )
+        except Exception as error:
+            _log.error("a connection to %s is refused: no BufferEvent", repr(self), exc_info=error)
+
+    @delivers
     def _page_of(self, request: Request, status: int, reason: str) -> bytes:
         callback = self._error_page
         if callback is not None:

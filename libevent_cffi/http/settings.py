@@ -96,7 +96,9 @@ class Settings(children.Child):
     @property
     def bufferevent_factory(self) -> Optional[Callable[[EventBase], BufferEvent]]:
         """
-        Makes the BufferEvent of each connection, as ``bufferevent_factory(base)``.
+        Makes the BufferEvent of each connection without tls=, as ``bufferevent_factory(base)``.
+
+        It must have no socket yet; what was set of it but its priority and its TLS is set anew.
 
         Wraps: evhttp_set_bevcb() <event2/http.h>; libevent >= 2.0.
         """
@@ -105,6 +107,7 @@ class Settings(children.Child):
     @bufferevent_factory.setter
     def bufferevent_factory(self, factory: Optional[Callable[[EventBase], BufferEvent]]) -> None:
         self._set_callable("bufferevent_factory", factory)
+        self._set(lib.LEV_SET_WANTS_BEV, factory is not None)
         self._factory = factory
 
     @property

@@ -7,6 +7,7 @@
 #define LEV_NO_REQUEST ...
 #define LEV_TOO_LATE ...
 #define LEV_BAD_VHOST ...
+#define LEV_BAD_BEV ...
 
 #define LEV_FAILED ...
 #define LEV_MORE ...
@@ -49,6 +50,8 @@ int lev_http_add_host(struct lev_http *h, const char *pattern, struct lev_http *
 int lev_http_remove_host(struct lev_http *h, struct lev_http *host);
 int lev_http_alias(struct lev_http *h, const char *name, int add);
 int lev_http_count(struct lev_http *h);
+int lev_http_offer(struct lev_http *h, struct lev_bev *s);
+int lev_http_method(const char *name, int has_body);
 int lev_http_stop(struct lev_http *h);
 int lev_bound_open(struct lev_bound *b, struct lev_http *h, int fd, const char *path, uint64_t device,
     uint64_t inode, const struct lev_tls_ops *tls, void *context);
@@ -57,6 +60,7 @@ int lev_bound_fd(struct lev_bound *b);
 int lev_sconn_fd(struct lev_http *h, int64_t token);
 int lev_sconn_is_open(struct lev_http *h, int64_t token);
 void *lev_sconn_share(struct lev_http *h, int64_t token);
+int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s);
 int lev_sconn_close(struct lev_http *h, int64_t token);
 
 int64_t lev_sreq_copy(struct lev_http *h, int64_t token, int what, char *to, size_t room);
@@ -81,3 +85,4 @@ extern "Python" int lev_py_request_failed(int64_t token, int64_t request, int sl
 extern "Python" int lev_py_request_event(int64_t token, int64_t request, int what, int slot);
 extern "Python" int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
 extern "Python" int lev_py_http_stopped(int64_t token, int slot);
+extern "Python" int lev_py_http_bev(int64_t token, int slot);

@@ -456,6 +456,8 @@ static int lev_method_has_body(int type)
     case EVHTTP_REQ_PATCH:
         return 1;
     default:
+        if (lev_ext_index(type) >= 0)
+            return lev_ext_methods[lev_ext_index(type)].has_body;
 #if LIBEVENT_VERSION_NUMBER >= 0x02020000
         return type >= EVHTTP_REQ_PROPFIND && type <= EVHTTP_REQ_MOVE;
 #else
@@ -536,6 +538,8 @@ static const char *lev_method_name(int type)
     for (i = 0; i < sizeof(methods) / sizeof(*methods); i++)
         if (methods[i].type == type)
             return methods[i].name;
+    if (lev_ext_index(type) >= 0)
+        return lev_ext_methods[lev_ext_index(type)].name;
     return NULL;
 }
 

@@ -16,6 +16,7 @@ static int lev_py_request_failed(int64_t token, int64_t request, int slot);
 static int lev_py_request_event(int64_t token, int64_t request, int what, int slot);
 static int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
 static int lev_py_http_stopped(int64_t token, int slot);
+static int lev_py_http_bev(int64_t token, int slot);
 
 static void lev_sreq_lost(struct lev_sreq *r);
 static void lev_sreq_free(struct lev_sreq *r);
@@ -28,6 +29,70 @@ static int lev_on_new_request(struct evhttp_request *req, void *arg);
 static void lev_http_deliver(struct lev_http *h);
 
 static struct lev_bound *lev_bounds = NULL;     /* all of them, under lev_children_mutex */
+
+/* -- methods that libevent does not know: 2.2 only --------------------------------------------------------- */
+
+#define LEV_EXT_METHODS 16
+#define LEV_EXT_FIRST 16        /* its bit; those below are libevent's */
+
+/* libevent asks by the name or the bit alone, whoever's connection it is: so there is one table for all. */
+static struct {
+    char name[32];
+    int has_body;
+} lev_ext_methods[LEV_EXT_METHODS];
+static int lev_ext_count = 0;           /* never less; under lev_children_mutex */
+
+/* The number of a method's bit, made if need be; -1: there is no more room, -2: it was said differently before. */
+static int lev_http_method(const char *name, int has_body)
+{
+    int i, result = -1;
+
+    lev_children_lock();
+    for (i = 0; i < lev_ext_count && strcmp(lev_ext_methods[i].name, name) != 0; i++)
+        continue;
+    if (i < lev_ext_count)
+        result = lev_ext_methods[i].has_body == has_body ? LEV_EXT_FIRST + i : -2;
+    else if (i < LEV_EXT_METHODS && strlen(name) < sizeof(lev_ext_methods[i].name)) {
+        strcpy(lev_ext_methods[i].name, name);
+        lev_ext_methods[i].has_body = has_body;
+        lev_ext_count++;
+        result = LEV_EXT_FIRST + i;
+    }
+    lev_children_unlock();
+    return result;
+}
+
+static int lev_ext_index(int type)
+{
+    int i;
+
+    for (i = 0; i < lev_ext_count; i++)
+        if ((unsigned)type == 1u << (LEV_EXT_FIRST + i))
+            return i;
+    return -1;
+}
+
+#ifdef LEV_HAVE_evhttp_set_ext_method_cmp
+static int lev_on_ext_method(struct evhttp_ext_method *method)
+{
+    int i;
+
+    if (method->method == NULL) {
+        i = lev_ext_index((int)method->type);
+        if (i < 0)
+            return -1;
+        method->method = lev_ext_methods[i].name;
+        method->flags = lev_ext_methods[i].has_body ? EVHTTP_METHOD_HAS_BODY : 0;
+        return 0;
+    }
+    for (i = 0; i < lev_ext_count; i++)
+        if (strcmp(method->method, lev_ext_methods[i].name) == 0) {
+            method->type = 1u << (LEV_EXT_FIRST + i);
+            return 0;
+        }
+    return -1;
+}
+#endif
 
 /* -- names ----------------------------------------------------------------------------------------------- */
 
@@ -169,6 +234,19 @@ static void lev_http_told_stopped(struct lev_http *h)
         event_active(&h->later, EV_TIMEOUT, 1);
 }
 
+/* What Python has of its bufferevent is closed. */
+static void lev_sconn_hide(struct lev_sconn *c)
+{
+    struct lev_child *other;
+    struct lev_bev *s;
+
+    for (other = c->server->child.base->children; other != NULL; other = other->next) {
+        s = (struct lev_bev *)other;
+        if (other->kind == &lev_bev_kind && s->bev == c->bev && !s->is_gone)
+            lev_bev_forget(s);
+    }
+}
+
 /* libevent frees the connection. */
 static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
 {
@@ -180,6 +258,8 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
             *at = c->chain;
             break;
         }
+    if (c->is_shown)
+        lev_sconn_hide(c);
     if (c->tls != NULL) {
         c->tls->say_goodbye(c->ssl);
         c->tls->stop(c->ssl);
@@ -364,13 +444,35 @@ static struct lev_bound *lev_bound_accepting(struct lev_http *h)
     return b;
 }
 
+/* Have Python make one: once, since a connection cannot wait.  NULL: it did not. */
+static struct bufferevent *lev_http_ask_for_bev(struct lev_http *h, struct lev_sconn *c)
+{
+    struct lev_base *l = h->child.base;
+
+    h->offered = NULL;
+    if (!lev_child_may_call(&h->child) || lev_child_has_to_wait(&h->child))
+        return NULL;
+    lev_delivered(l, lev_py_http_bev(h->child.token, l->slot));
+    c->tls = h->offered_tls;
+    c->ssl = h->offered_ssl;
+    if (h->offered == NULL)
+        c->tls = NULL;
+    lev_child_after_callback(&h->child);
+    return h->offered;
+}
+
 /* A bufferevent as the address wants it; one for nothing, and c refused, where that cannot be had. */
 static struct bufferevent *lev_sconn_make_bev(struct lev_sconn *c, struct lev_bound *b)
 {
     struct lev_base *l = c->server->child.base;
     struct bufferevent *bev = NULL;
 
-    if (b != NULL && b->tls != NULL) {
+    if (b == NULL)
+        c->is_refused = 1;
+    else if (b->tls == NULL && c->server->wants_bev) {
+        bev = lev_http_ask_for_bev(c->server, c);
+        c->is_refused = bev == NULL;
+    } else if (b->tls != NULL) {
         c->ssl = b->tls->make(b->context, l);
         if (c->ssl != NULL)
             bev = b->tls->open(l->eb, -1, NULL, c->ssl);
@@ -391,7 +493,6 @@ static struct bufferevent *lev_on_bev(struct event_base *eb, void *arg)
         c->token = lev_name_new(&h->clients, c);
     if (c != NULL && c->token != 0) {
         c->server = h;
-        c->is_refused = h->child.closed;
         c->bev = lev_sconn_make_bev(c, h->child.closed ? NULL : lev_bound_accepting(h));
     }
     if (c == NULL || c->bev == NULL) {
@@ -797,6 +898,9 @@ static int lev_http_open(struct lev_http *h, struct lev_base *l)
         evhttp_set_default_content_type(h->http, NULL);
         evhttp_set_gencb(h->http, lev_on_request, h);
         evhttp_set_bevcb(h->http, lev_on_bev, h);
+#ifdef LEV_HAVE_evhttp_set_ext_method_cmp
+        evhttp_set_ext_method_cmp(h->http, lev_on_ext_method);
+#endif
 #ifdef LEV_HAVE_evhttp_set_newreqcb
         evhttp_set_newreqcb(h->http, lev_on_new_request, h);
 #endif
@@ -1025,4 +1129,42 @@ static void *lev_sconn_share(struct lev_http *h, int64_t token)
     ssl = c->tls != NULL ? c->tls->share(c->ssl) : NULL;
     lev_leave(h->child.base, entered);
     return ssl;
+}
+
+/* Have s stand for the bufferevent of a connection, whose callbacks stay evhttp's. */
+static int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s)
+{
+    struct lev_sconn *c;
+    int result, entered = lev_sconn_enter(h, token, &c);
+
+    if (entered < 0)
+        return entered;
+    result = lev_bev_adopt(s, h->child.base, c->bev, 0, 1);
+    if (result >= 0)
+        c->is_shown = 1;
+    lev_leave(h->child.base, entered);
+    return result;
+}
+
+/* Python's answer when it is asked for a bufferevent: evhttp owns it from now on. */
+static int lev_http_offer(struct lev_http *h, struct lev_bev *s)
+{
+    int result = LEV_BAD_BEV, entered = lev_child_enter(&h->child);
+
+    if (entered < 0)
+        return entered;
+    if (lev_child_is_open(&s->child) && s->child.base == h->child.base && s->kind == LEV_BEV_SOCKET
+        && !s->is_borrowed && !s->is_gone && s->above == NULL && s->below == NULL && !s->connecting
+        && bufferevent_getfd(s->bev) == -1 && h->offered == NULL) {
+        h->offered = s->bev;
+        h->offered_tls = s->tls;
+        h->offered_ssl = s->ssl;
+        s->tls = NULL;                  /* it is stopped with the connection */
+        bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
+        lev_bev_unattach(s, h->child.base);
+        lev_bev_forget(s);
+        result = 0;
+    }
+    lev_leave(h->child.base, entered);
+    return result;
 }

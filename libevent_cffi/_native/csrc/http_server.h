@@ -20,7 +20,8 @@ enum {                          /* more answers of calls that fail */
     LEV_WRONG_LENGTH = -63,     /* the body is not as long as Content-Length says */
     LEV_NO_REQUEST = -64,       /* nothing is left of it */
     LEV_TOO_LATE = -65,         /* half of it has been sent */
-    LEV_BAD_VHOST = -66
+    LEV_BAD_VHOST = -66,
+    LEV_BAD_BEV = -67
 };
 
 #define LEV_FAILED 5            /* a trampoline's answer: the user's function raised, and the server goes on */
@@ -77,6 +78,7 @@ struct lev_sconn {
     int age;                    /* sweeps since it began to wait for a request */
     int is_in;                  /* the headers of that are in: 2.2 only */
     int is_doomed, is_refused, is_lifted;
+    int is_shown;               /* Python has its bufferevent */
     struct evbuffer_cb_entry *counter;  /* counts what comes from a slow client, in 2.1 */
     size_t received;
 };
@@ -142,6 +144,9 @@ struct lev_http {
     int wants_headers, wants_bev;
     double read_timeout, write_timeout, reply_timeout;  /* below 0: none */
     char *content_type;
+    struct bufferevent *offered;        /* by Python, which was asked for one */
+    const struct lev_tls_ops *offered_tls;
+    void *offered_ssl;
     struct event claim, doom, later, sweep;
     long forks;
     lev_methods_t methods;
