@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,87 @@ def test_dns_server() -> None:
             assert resolver.resolve_reverse("192.0.2.2").wait(20).records == ("two.example",)
         server.send_signal(signal.SIGINT)
         assert server.communicate(timeout=20)[0] == "bye\n"
+
+
+@contextlib.contextmanager
+def running(*command: object) -> Iterator[tuple[str, int]]:
+    """Run an example that serves until SIGTERM; give its address."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        found = re.search(r"port (\d+)", server.stdout.readline())
+        assert found is not None
+        try:
+            yield "127.0.0.1", int(found[1])
+        finally:
+            server.terminate()
+            server.communicate(timeout=20)
+    assert server.returncode == 0
+
+
+def all_of(sock: socket.socket) -> bytes:
+    """Read to the end."""
+    parts = []
+    while True:
+        part = sock.recv(65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def test_buffered_echo() -> None:
+    """All comes back, also to one that reads only when it has sent everything."""
+    data = os.urandom(200_000)
+    with (
+        running(EXAMPLES / "buffered_echo.py") as address,
+        socket.create_connection(address, timeout=20) as client,
+    ):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        assert all_of(client) == data
+
+
+def test_chat() -> None:
+    """What one says all hear, and who leaves is missed."""
+    with (
+        running(EXAMPLES / "chat.py") as address,
+        socket.create_connection(address, timeout=20) as one,
+        one.makefile("rwb", 0) as first,
+    ):
+        assert first.readline() == b"your name?\n"
+        first.write(b"Ann\r\n")
+        assert first.readline() == b"* Ann is here\n"
+        with socket.create_connection(address, timeout=20) as other, other.makefile("rwb", 0) as second:
+            second.write(b"Bob\nhello, ")
+            assert [second.readline(), second.readline()] == [b"your name?\n", b"* Bob is here\n"]
+            second.write(b"Ann\n")
+            assert second.readline() == b"Bob: hello, Ann\n"
+        lines = [first.readline() for _ in range(3)]
+    assert lines == [b"* Bob is here\n", b"Bob: hello, Ann\n", b"* Bob has left\n"]
+
+
+def test_proxy() -> None:
+    """Both ways, to an echo server; a half-closed client still gets its answer."""
+    data = os.urandom(300_000)
+    with (
+        running(EXAMPLES / "buffered_echo.py") as (host, port),
+        running(EXAMPLES / "proxy.py", host, port, "--rate", 5_000_000) as address,
+        socket.create_connection(address, timeout=20) as client,
+    ):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        assert all_of(client) == data
+
+
+def test_send_file(tmp_path: Path) -> None:
+    """Each of those who connect gets the whole file."""
+    data = os.urandom(500_000)
+    (tmp_path / "file").write_bytes(data)
+    with running(EXAMPLES / "send_file.py", tmp_path / "file") as address:
+        for _ in range(2):
+            with socket.create_connection(address, timeout=20) as client:
+                assert all_of(client) == data
 
 
 def test_every_example_is_tested_here() -> None:
