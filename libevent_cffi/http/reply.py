@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["body_for_c", "check_reason", "check_status", "error_page", "pack", "phrase", "text_type"]
 
 #: From how many bytes on a body is lent to libevent and not copied.
-_LEND = 65536
+LEND = 65536
 
-_REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
+#: What there is to say of each status.
+REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
 _unsafe = re.compile("[\0-\x08\x0a-\x1f\x7f]").search
 
 
@@ -35,7 +36,7 @@ def check_status(status: int, least: int = 200) -> int:
 def check_reason(status: int, reason: Optional[str]) -> Any:
     """Return the reason phrase for C; ValueError for one that would begin another line."""
     if reason is None:
-        return _REASONS.get(status, ffi.NULL)
+        return REASONS.get(status, ffi.NULL)
     encoded = convert.c_text(reason, "reason")
     if _unsafe(reason):
         raise ValueError(f"reason holds a control character: {reason!r}")
@@ -44,7 +45,7 @@ def check_reason(status: int, reason: Optional[str]) -> Any:
 
 def phrase(status: int) -> str:
     """Return what *status* means."""
-    return _REASONS.get(status, b"Unknown").decode("ascii")
+    return REASONS.get(status, b"Unknown").decode("ascii")
 
 
 def text_type(content_type: Optional[str], body: object) -> Optional[str]:
@@ -78,7 +79,7 @@ def pack(headers: HeadersLike, common: Optional[Headers], content_type: Optional
 
 def body_for_c(body: Union[BytesLike, str, Buffer]) -> tuple[Any, int, Any, Optional[Buffer]]:
     """Return *body* as memory and its size, or as a buffer to be emptied and the one that it belongs to."""
-    if type(body) is bytes and len(body) < _LEND:
+    if type(body) is bytes and len(body) < LEND:
         return body, len(body), ffi.NULL, None
     if isinstance(body, Buffer):
         return ffi.NULL, 0, body._b, body
@@ -87,7 +88,7 @@ def body_for_c(body: Union[BytesLike, str, Buffer]) -> tuple[Any, int, Any, Opti
     else:
         data = body
     memory = export(data)
-    if len(memory) < _LEND:
+    if len(memory) < LEND:
         return memory, len(memory), ffi.NULL, None
     lent = Buffer()
     lent.add_reference(bytes(memory) if not isinstance(data, bytes) else data)

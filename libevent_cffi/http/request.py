@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union
 
-from .._native._libevent import lib
+from .._native._libevent import ffi, lib
 from ..buffer import Buffer
 from ..errors import ClosedError
 from . import files, reply
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Request"]
 
+# Looked up once: a request that is answered at once needs these and no more.
 _reply = lib.lev_sreq_reply
+_reason = reply.REASONS.get
+_NULL = ffi.NULL
+_LEND = reply.LEND
 
 _NO_REQUEST: int = lib.LEV_NO_REQUEST
 _GONE: int = lib.LEV_CLIENT_GONE
@@ -261,8 +265,11 @@ class Request(Incoming):
         packed = b""
         if headers or content_type is not None or common:
             packed = reply.pack(headers, common, content_type)
-        phrase = reply.check_reason(status, reason)
-        data, size, moved, buffer = reply.body_for_c(body)
+        phrase = _reason(status, _NULL) if reason is None else reply.check_reason(status, reason)
+        if type(body) is bytes and len(body) < _LEND:
+            data, size, moved, buffer = body, len(body), _NULL, None
+        else:
+            data, size, moved, buffer = reply.body_for_c(body)
         result = _reply(self._server._c, self._number, status, phrase, packed, len(packed), data, size, moved)
         if result == 0:
             self._answered = True

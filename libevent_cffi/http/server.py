@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional, Union
 from .._native import callbacks_http as _callbacks_http  # noqa: F401 - C calls what is there
 from .._native import children, convert, features
 from .._native._libevent import lib
-from ..event import Operation
+from ..event import Operation, Timer
 from ..event.arguments import check_base
 from ..listener import _NO_FILE, Listener, _bind, _look_at, _unlink
 from . import methods as known
@@ -70,6 +70,7 @@ class Server(Serving):
 
     __slots__ = (
         "_bound",
+        "_limit",
         "_parent",
         "_stopping",
         "_tls",
@@ -103,6 +104,7 @@ class Server(Serving):
         self._start_serving()
         self._parent: Optional[Server] = None
         self._stopping: Optional[Operation[None]] = None
+        self._limit: Optional[Timer] = None
         if methods:
             features.require("http_ext_methods")
         bits = known.bits_of(allowed_methods, methods)
@@ -328,7 +330,7 @@ class Server(Serving):
         self._checked(lib.lev_http_stop(self._c), "evhttp_free")
         self._hold()
         if timeout is not None:
-            self.base.call_later(timeout, self._give_up)
+            self._limit = self.base.call_later(timeout, self._give_up)
         return operation
 
     def _give_up(self) -> None:
@@ -347,6 +349,9 @@ class Server(Serving):
             request._more().end()
         self._latest = None
         self._bound = []
+        limit, self._limit = self._limit, None
+        if limit is not None and not self._base.closed:
+            limit.close()
         stopping, self._stopping = self._stopping, None
         if stopping is not None:
             stopping._finish(None)

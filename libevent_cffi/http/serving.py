@@ -46,7 +46,10 @@ class Serving(Settings):
 
     def _incoming(self, number: int) -> tuple[Request, Handler]:
         """Return a request that has come, and who answers it."""
-        request = self._latest = self._requests.get(number) or self._request(number)
+        request = self._requests.get(number)
+        if request is None:
+            request = Request(self, number)  # type: ignore[arg-type]  # this is a part of one
+        self._latest = request
         if self._routes or self._on_request is not None:
             return request, self._dispatch
         return request, self._handler or _not_found

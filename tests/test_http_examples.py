@@ -1,0 +1,98 @@
+"""The web servers among the examples run, as they stand, and end when they are told to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+if not EXAMPLES.exists():
+    pytest.skip("needs the source tree", allow_module_level=True)
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+DEADLINE = 20
+
+
+@contextmanager
+def running(name: str) -> Iterator[str]:
+    """Run an example, and end it by SIGTERM; its address is what it prints first."""
+    command = [sys.executable, EXAMPLES / name]
+    process = subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def fetch(url: str, data: Optional[bytes] = None, method: str = "GET") -> tuple[int, bytes]:
+    """Make a request, past any proxy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data, method=method)
+    try:
+        with opener.open(request, timeout=DEADLINE) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_hello() -> None:
+    """It greets."""
+    with running("http_hello.py") as url:
+        assert fetch(f"{url}?name=M%C3%A9lanie") == (200, "Hello, Mélanie!\n".encode())
+
+
+def test_json() -> None:
+    """Items are added, listed and deleted; mistakes are told."""
+    with running("http_json.py") as url:
+        status, body = fetch(url, b'{"text": "milk"}', "POST")
+        assert (status, json.loads(body)) == (201, {"id": 1, "text": "milk"})
+        assert json.loads(fetch(url)[1]) == [{"id": 1, "text": "milk"}]
+        assert fetch(url, b"no", "POST")[0] == 400
+        assert fetch(f"{url}?id=1", method="DELETE")[0] == 204
+        assert fetch(f"{url}?id=1", method="DELETE")[0] == 404
+        assert fetch(url, b"", "PUT")[0] == 405
+
+
+def test_upload() -> None:
+    """The digest of all that was sent."""
+    data = os.urandom(1000000)
+    with running("http_upload.py") as url:
+        status, body = fetch(url, data, "PUT")
+        assert (status, body) == (200, f"{hashlib.sha256(data).hexdigest()} {len(data)}\n".encode())
+
+
+def test_events() -> None:
+    """Ticks come to whoever listens, until the server is told to end."""
+    with running("http_events.py") as url:
+        assert b"EventSource" in fetch(url)[1]
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+            sock.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = b""
+            while got.count(b"data: ") < 3:
+                part = sock.recv(4096)
+                assert part
+                got += part
+        assert b"Content-Type: text/event-stream\r\n" in got
