@@ -119,7 +119,11 @@ class Transfer(Handle):
         Wraps: bufferevent_read() <event2/bufferevent.h>; libevent >= 1.4.
         """
         size = nbytes if type(nbytes) is int and -1 <= nbytes <= MOST else check_count(nbytes)
-        memory, _ = keep = scratch()
+        try:
+            keep = scratches.pop()
+        except IndexError:
+            keep = scratch()
+        memory = keep[0]
         try:
             result = lib.lev_bev_read(self._c, memory, SCRATCH, size)
             data: bytes = ffi.unpack(memory, result) if result > 0 else b""

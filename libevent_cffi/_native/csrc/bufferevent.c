@@ -44,22 +44,25 @@ static int lev_bev_say_goodbye(struct lev_bev *s)
 
 /* -- callbacks, and whether any can come ------------------------------------------------------------------- */
 
+static int lev_bev_has_timer(struct lev_bev *s)
+{
+    return event_pending(&s->bev->ev_read, EV_TIMEOUT, NULL) || event_pending(&s->bev->ev_write, EV_TIMEOUT, NULL);
+}
+
 /* Can something of it still happen by itself? */
 static int lev_bev_is_armed(struct lev_child *c)
 {
     struct lev_bev *s = (struct lev_bev *)c, *bottom = lev_bev_bottom(s);
+    /* What comes of the doings of a pair's other end is told by LEV_BEV_SETTLE. */
+    int is_live = bottom->is_open && bottom->kind != LEV_BEV_PAIR && !s->is_borrowed;
 
+    if (is_live && (s->enabled & EV_READ))
+        return 1;
     if (s->outstanding || s->connecting || s->finishing || s->ending_output || c->todo)
         return 1;
-    if (event_pending(&s->bev->ev_read, EV_TIMEOUT, NULL) || event_pending(&s->bev->ev_write, EV_TIMEOUT, NULL))
+    if (is_live && (s->enabled & EV_WRITE) && !lev_bev_is_drained(s))
         return 1;
-    /* What comes of the doings of a pair's other end is told by LEV_BEV_SETTLE. */
-    if (bottom->kind == LEV_BEV_PAIR)
-        return event_pending(&bottom->bev->ev_read, EV_TIMEOUT, NULL)
-            || event_pending(&bottom->bev->ev_write, EV_TIMEOUT, NULL);
-    if (!bottom->is_open || s->is_borrowed)
-        return 0;
-    return (s->enabled & EV_READ) || ((s->enabled & EV_WRITE) && !lev_bev_is_drained(s));
+    return lev_bev_has_timer(s) || (bottom != s && lev_bev_has_timer(bottom));
 }
 
 static void lev_bev_on_read(struct bufferevent *bev, void *arg);
