@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ def server(plain_base: EventBase) -> Iterator[Server]:
     """A server that says hello."""
     with Server(plain_base, lambda request: request.reply(200, b"hello")) as made:
         yield made
+
+
+def wait_for(base: EventBase, condition: Callable[[], bool]) -> None:
+    """Dispatch until it is so."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        base.poll()
 
 
 # -- addresses -----------------------------------------------------------------------------------------------
@@ -171,12 +179,11 @@ def test_one_connection_too_many_is_503(base: EventBase) -> None:
     with Server(base, lambda request: request.reply(200, b"hello"), max_connections=1) as server:
         bound = server.bind(("127.0.0.1", 0))
         with socket.create_connection(bound.address):
-            base.poll()
-            base.poll()
-            assert server.connections == 1
+            wait_for(base, lambda: server.connections == 1)
             assert split(Client(base, bound.address, read_all).finish())[0] == 503
             assert split(Client(base, bound.address, exchange(get())).finish())[0] == 503
             assert server.connections == 1
+        wait_for(base, lambda: server.connections == 0)
         assert split(Client(base, bound.address, exchange(get())).finish())[0] == 200
 
 
