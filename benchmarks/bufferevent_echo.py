@@ -1,10 +1,10 @@
 """
-An echo server on bufferevents: CPU time of the server per message, against the same in C, asyncio, uvloop, gevent.
+An echo server on bufferevents: the server's CPU time per message, beside C, asyncio, uvloop and gevent.
 
-The server in C is compiled here, against the libevent that LIBEVENT_PREFIX names or the compiler finds.  Each
-server is a process of its own; the clients are here and the same for all.  Rounds are interleaved.  The figure is
-the server's CPU time per message in microseconds: the median of the rounds, with the least and the most, and how
-much that is of C's.  What is not installed is left out.  Run by hand:
+The server in C is compiled here, against the libevent that LIBEVENT_PREFIX names or the compiler finds.
+Each server is a process of its own; the clients are here and the same for all.  Rounds are interleaved.  The
+figure is the server's CPU time per message in microseconds: the median of the rounds, with the least and the
+most, and how much that is of C's.  What is not installed is left out.  Run by hand:
 
     python benchmarks/bufferevent_echo.py --connections 50 1000 --sizes 100 16384
 """
