@@ -1026,7 +1026,11 @@ def test_a_signal_activated_in_its_own_callback_leaves_the_base_in_the_end(base:
 
 
 @pytest.mark.parametrize(
-    "kind", ["listener", "resolver", "dns.Server", "http.Server", "http.Connection", "tls"]
+    "kind",
+    [
+        *("listener", "resolver", "dns.Server", "http.Server", "http.Connection"),
+        pytest.param("tls", marks=pytest.mark.skipif(not lib.LEV_HAS_TLS, reason="this build has no TLS")),
+    ],
 )
 def test_what_has_a_base_or_a_context_is_not_made_again(base: EventBase, kind: str) -> None:
     """A second __init__() is refused, and leaves the object as it was."""
