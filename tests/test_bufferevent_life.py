@@ -182,10 +182,11 @@ def open_all(base):
     pair[0].write(b"x")
     lost = BufferEvent(base)
     lost.connect(("127.0.0.1", 1))
-    closing = BufferEvent(base, socket.socketpair()[0])
+    out, silent = socket.socketpair()
+    closing = BufferEvent(base, out)
     closing.write(bytes(10000000))
     closing.close(flush=True)
-    return group, bev, top, other, pair, lost
+    return group, bev, top, other, pair, lost, silent
 
 base = EventBase()
 kept = open_all(base)

@@ -18,6 +18,7 @@ from http_peer import DEADLINE, Client, ask, exchange, get, read_all, read_head,
 from tls_peers import python_client
 
 from libevent_cffi import EventBase, Listener, util
+from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import BufferEvent, RateLimit
 from libevent_cffi.errors import ClosedError, FeatureUnavailableError, WrongThreadError
 from libevent_cffi.http import BoundSocket, Request, Server
@@ -599,7 +600,13 @@ def test_the_bufferevent_of_a_connection(plain_base: EventBase, server: Server) 
         seen[0].fileno()
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "tls",
+    [
+        False,
+        pytest.param(True, marks=pytest.mark.skipif(not lib.LEV_HAS_TLS, reason="this build has no TLS")),
+    ],
+)
 def test_a_factory_makes_bufferevents(
     plain_base: EventBase, server: Server, certificates: Any, tls: bool
 ) -> None:
