@@ -72,10 +72,10 @@ static void lev_wake(struct lev_base *l)
         return;                         /* full: there is enough to wake up for */
 }
 
-static int lev_gate_lock(struct lev_base *l);
+static int lev_lock_to_look(struct lev_base *l);
 
 /* Hold the gate: the base is not freed meanwhile. Or why not. */
-static int lev_gate_open(struct lev_base *l)
+static int lev_lock_to_change(struct lev_base *l)
 {
     if (l->fork_count != LEV_RELAXED(&lev_forks)) {
         int entered = lev_enter(l);     /* makes it usable, or says why not */
@@ -88,11 +88,11 @@ static int lev_gate_open(struct lev_base *l)
         else if (entered != LEV_WRONG_THREAD)
             return entered;
     }
-    return lev_gate_lock(l);
+    return lev_lock_to_look(l);
 }
 
 /* The same for a look: it changes nothing, so in a child the base may stay as the parent left it. */
-static int lev_gate_lock(struct lev_base *l)
+static int lev_lock_to_look(struct lev_base *l)
 {
     if (l->forked)              /* libevent's own lock may be held by a thread that is not here */
         return LEV_FORKED;
@@ -108,7 +108,7 @@ static int lev_gate_lock(struct lev_base *l)
 static int lev_stop(struct lev_base *l, int how, double after)
 {
     double due = how == LEV_STOP_LATER ? lev_clock() + after : 0;
-    int result = lev_gate_open(l);
+    int result = lev_lock_to_change(l);
 
     if (result != 0)
         return result;
@@ -123,7 +123,7 @@ static int lev_stop(struct lev_base *l, int how, double after)
 /* A call was queued by another thread. */
 static int lev_post(struct lev_base *l)
 {
-    int result = lev_gate_open(l);
+    int result = lev_lock_to_change(l);
 
     if (result != 0)
         return result;

@@ -234,7 +234,7 @@ static int lev_event_pending(struct lev_base *l, int64_t token, double *remainin
     struct lev_event *e;
     int result = 0;
 
-    result = lev_gate_lock(l);
+    result = lev_lock_to_look(l);
     if (result != 0)
         return result;
     e = lev_slot(l, token);
@@ -257,7 +257,7 @@ static struct event *lev_event_pointer(struct lev_base *l, int64_t token)
 {
     struct lev_event *e;
 
-    if (lev_gate_lock(l) != 0)
+    if (lev_lock_to_look(l) != 0)
         return NULL;
     e = lev_slot(l, token);
     lev_mutex_unlock(&l->gate);

@@ -73,7 +73,7 @@ static char *lev_read_back(FILE *file)
  */
 static int lev_base_dump(struct lev_base *l, char **text)
 {
-    int entered = l->unlocked ? lev_enter(l) : 0, result = entered < 0 ? entered : lev_gate_lock(l);
+    int entered = l->unlocked ? lev_enter(l) : 0, result = entered < 0 ? entered : lev_lock_to_look(l);
     FILE *file = result == 0 ? tmpfile() : NULL;
 
     if (file != NULL) {
@@ -104,7 +104,7 @@ static int64_t lev_base_current(struct lev_base *l)
 
 static int lev_base_count(struct lev_base *l, unsigned flags)
 {
-    int result = lev_gate_lock(l);
+    int result = lev_lock_to_look(l);
 
     if (result != 0)
         return result;
@@ -115,7 +115,7 @@ static int lev_base_count(struct lev_base *l, unsigned flags)
 
 static int lev_base_max_count(struct lev_base *l, unsigned flags, int clear)
 {
-    int result = lev_gate_lock(l);
+    int result = lev_lock_to_look(l);
 
     if (result != 0)
         return result;
@@ -129,7 +129,7 @@ static int lev_base_is_pending(struct lev_base *l)
 {
     int result;
 
-    if (lev_gate_lock(l) != 0)
+    if (lev_lock_to_look(l) != 0)
         return 0;
     result = (l->todo_count > 0 || event_base_get_num_events(l->eb,
         EVENT_BASE_COUNT_ACTIVE | EVENT_BASE_COUNT_VIRTUAL | EVENT_BASE_COUNT_ADDED) > 0);
