@@ -43,6 +43,18 @@ _FORMS = 3 << _FORM_SHIFT
 _BACKGROUND: int = lib.LEV_SPEC_BACKGROUND
 _USER: int = lib.LEV_SPEC_USER
 _NO_DESCRIPTOR = int(EventFlag.SIGNAL) | _USER
+_EVENTS = 0xFF
+
+
+def _first_of(events: int) -> int:
+    for flag in (EventFlag.READ, EventFlag.WRITE, EventFlag.SIGNAL, EventFlag.CLOSED):
+        if events & flag:
+            return int(flag)
+    return int(EventFlag.TIMEOUT)
+
+
+#: For all that an event can be made for, what activate() says has happened when it is not told.
+_FIRST_OF = [_first_of(events) for events in range(_EVENTS + 1)]
 
 
 class Event(Resource):
@@ -243,7 +255,7 @@ class Event(Resource):
 
         Wraps: event_active() evuser_trigger() <event2/event.h>; libevent >= 1.4.
         """
-        happened = int(self._default_what() if what is None else check_what(what))
+        happened = _FIRST_OF[self._spec & _EVENTS] if what is None else int(check_what(what))
         count = convert.c_int(count, "count", 1, 32767)
         token = self._token
         if token == SOON:
@@ -258,12 +270,6 @@ class Event(Resource):
             self._refuse(result, "event_active")
         if result != token:
             self._take_token(token, result)
-
-    def _default_what(self) -> EventFlag:
-        for flag in (EventFlag.READ, EventFlag.WRITE, EventFlag.SIGNAL, EventFlag.CLOSED):
-            if self._spec & flag:
-                return flag
-        return EventFlag.TIMEOUT
 
     def remove_timer(self) -> None:
         """
@@ -349,7 +355,7 @@ class Event(Resource):
         flags: int = lib.lev_event_pending(self._base._l, token, ffi.NULL)
         if flags < 0:
             self._refuse(flags, "event_pending")
-        return EVENT_FLAGS[flags & 0xFF]
+        return EVENT_FLAGS[flags & _EVENTS]
 
     @property
     def remaining(self) -> Optional[float]:
@@ -382,7 +388,7 @@ class Event(Resource):
     @property
     def events(self) -> EventFlag:
         """What it was made for.  Wraps: event_get_events() event_get_assignment() <event2/event.h>."""
-        return EVENT_FLAGS[self._spec & 0xFF]
+        return EVENT_FLAGS[self._spec & _EVENTS]
 
     @property
     def callback(self) -> Callable[..., object]:
