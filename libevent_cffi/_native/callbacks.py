@@ -36,7 +36,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Optional, TypeVar
 
-from ..flags import BUFFER_EVENT_FLAGS, EVENT_FLAGS
+from ..flags import EVENT_FLAGS
 from ._libevent import ffi, lib
 from .delivering import DELIVERING, calls_in, delivers
 
@@ -59,8 +59,6 @@ DONE: int = lib.LEV_DONE
 GONE: int = lib.LEV_GONE
 RAISED: int = lib.LEV_RAISED
 STALE: int = lib.LEV_STALE
-
-ON_READ: int = lib.LEV_BEV_ON_READ
 
 #: The token of a timer that waits in the queue of call_soon().
 SOON: int = lib.LEV_SOON
@@ -175,19 +173,15 @@ def lev_py_plain(token: int, slot: int) -> int:
 
 @trampoline
 def lev_py_event(token: int, what: int, slot: int) -> int:
-    """An Event: callback(fd, what, *args)."""
-    table = tables[slot]
+    """An Event that stays pending: callback(fd, what, *args)."""
     try:
-        event = table[token]
+        event = tables[slot][token]
     except KeyError:
         return STALE
     callback = event._callback
     args = event._args
     fd = event._fd
     flags = EVENT_FLAGS[what]
-    is_last = slot & 1
-    if is_last:
-        event._token = 0
     try:
         if args:
             if len(args) == 1:
@@ -201,10 +195,37 @@ def lev_py_event(token: int, what: int, slot: int) -> int:
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
-    if is_last:
-        del table[token]
-        return GONE
     return DONE
+
+
+@trampoline
+def lev_py_event_last(token: int, what: int, slot: int) -> int:
+    """An Event that is not pending any more, which lev_py_event() would have to ask each time."""
+    table = tables[slot]
+    try:
+        event = table[token]
+    except KeyError:
+        return STALE
+    callback = event._callback
+    args = event._args
+    fd = event._fd
+    flags = EVENT_FLAGS[what]
+    event._token = 0
+    try:
+        if args:
+            if len(args) == 1:
+                callback(fd, flags, args[0])
+            else:
+                callback(fd, flags, *args)
+        else:
+            callback(fd, flags)
+    except BaseException as error:
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event_last
+        loop = loops[slot >> 1]
+        loop._failed = (error, event, token, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    del table[token]
+    return GONE
 
 
 @trampoline
@@ -333,141 +354,16 @@ def lev_py_let_go(token: int, slot: int) -> int:
     return DONE
 
 
-@trampoline
-def lev_py_accept(token: int, fd: int, address: Any, length: int, slot: int) -> int:
-    """A connection: callback(listener, sock, address, *args)."""
-    loop = loops[slot]
-    try:
-        listener = loop._children[token]
-    except KeyError:
-        return STALE
-    sock, peer = listener._accepted(fd, address, length)
-    callback = listener._callback
-    args = listener._args
-    try:
-        callback(listener, sock, peer, *args)
-    except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_accept
-        loop._failed = (error, listener, 0, delivered, loop._failed)
-        return RAISED if delivered else UNDELIVERED
-    listener._accepting = None
-    return DONE
-
-
-@trampoline
-def lev_py_listener_error(token: int, number: int, slot: int) -> int:
-    """Accepting failed: on_error(listener, error)."""
-    loop = loops[slot]
-    try:
-        listener = loop._children[token]
-    except KeyError:
-        return STALE
-    error = listener._error(number)
-    callback = listener._on_error
-    if callback is None:
-        return DONE
-    try:
-        callback(listener, error)
-    except BaseException as raised:
-        delivered = raised.__traceback__ is None or raised.__traceback__.tb_lasti in _calls_in_listener_error
-        loop._failed = (raised, listener, 0, delivered, loop._failed)
-        return RAISED if delivered else UNDELIVERED
-    return DONE
-
-
-@trampoline
-def lev_py_change(token: int, slot: int) -> int:
-    """The loop has changed a buffer of one of its objects."""
-    loop = loops[slot]
-    buffer = loop._watched.get(token)
-    if buffer is None:
-        return STALE
-    try:
-        buffer._tell()
-    except BaseException as error:
-        loop._failed = (error, buffer, 0, True, loop._failed)
-        return RAISED
-    return DONE
-
-
-@trampoline
-def lev_py_server_name(number: int, name: Any, ssl: Any, slot: int) -> int:
-    """A client names the server that it wants: on_server_name(name) gives the context to use, or None."""
-    loop = loops[slot]
-    try:
-        context = contexts[number]
-    except KeyError:
-        return STALE
-    callback = context._on_server_name
-    text = ffi.string(name).decode("utf-8", "replace") if name else None
-    try:
-        chosen = callback(text)
-    except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_server_name
-        loop._failed = (error, context, 0, delivered, loop._failed)
-        return RAISED if delivered else UNDELIVERED
-    wrong = context._switch(ssl, chosen)
-    if wrong is None:
-        return DONE
-    loop._failed = (wrong, context, 0, True, loop._failed)
-    return RAISED
-
-
-@trampoline
-def lev_py_bev_data(token: int, which: int, slot: int) -> int:
-    """The data of a bufferevent: on_read(bev) or on_write(bev)."""
-    loop = loops[slot]
-    try:
-        bev = loop._children[token]
-    except KeyError:
-        bev = loop._known.get(token)
-        if bev is None:
-            return STALE
-    callback = bev._on_read if which == ON_READ else bev._on_write
-    if callback is None:
-        return DONE
-    try:
-        callback(bev)
-    except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_bev_data
-        loop._failed = (error, bev, 0, delivered, loop._failed)
-        return RAISED if delivered else UNDELIVERED
-    return DONE
-
-
-@trampoline
-def lev_py_bev_event(token: int, what: int, number: int, slot: int) -> int:
-    """What happened to a bufferevent: on_event(bev, what, error)."""
-    loop = loops[slot]
-    try:
-        bev = loop._children[token]
-    except KeyError:
-        bev = loop._known.get(token)
-        if bev is None:
-            return STALE
-    error = bev._failure(what, number)
-    flags = BUFFER_EVENT_FLAGS[what]
-    callback = bev._on_event
-    if callback is None:
-        return DONE
-    try:
-        callback(bev, flags, error)
-    except BaseException as raised:
-        delivered = raised.__traceback__ is None or raised.__traceback__.tb_lasti in _calls_in_bev_event
-        loop._failed = (raised, bev, 0, delivered, loop._failed)
-        return RAISED if delivered else UNDELIVERED
-    return DONE
-
-
 #: These get twice the slot, and whether the event is not pending any more.
-_TOLD_IF_LAST = (lev_py_plain.__code__, lev_py_event.__code__, lev_py_signal.__code__)
+_TOLD_IF_LAST = (
+    lev_py_plain.__code__,
+    lev_py_event.__code__,
+    lev_py_event_last.__code__,
+    lev_py_signal.__code__,
+)
 
 _calls_in_plain = calls_in(lev_py_plain)
 _calls_in_event = calls_in(lev_py_event)
+_calls_in_event_last = calls_in(lev_py_event_last)
 _calls_in_signal = calls_in(lev_py_signal)
 _calls_in_soon = calls_in(lev_py_soon)
-_calls_in_accept = calls_in(lev_py_accept)
-_calls_in_listener_error = calls_in(lev_py_listener_error)
-_calls_in_server_name = calls_in(lev_py_server_name)
-_calls_in_bev_data = calls_in(lev_py_bev_data)
-_calls_in_bev_event = calls_in(lev_py_bev_event)

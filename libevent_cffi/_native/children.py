@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ClosedError
+from . import callbacks_stream as _callbacks_stream  # noqa: F401 - C calls what is there
 from ._libevent import ffi, lib
 from .resources import Resource
 from .running import Loop, refuse

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Optional
 
 from ..errors import FeatureUnavailableError, TLSError
 from . import callbacks, features
+from . import callbacks_stream as _callbacks_stream  # noqa: F401 - C calls what is there
 from ._libevent import lib as main_lib
 
 __all__ = ["call", "failure", "ffi", "lib", "new_number", "refuse", "require"]

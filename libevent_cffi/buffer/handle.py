@@ -8,6 +8,7 @@ import logging
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
+from .._native import callbacks_stream as _callbacks_stream  # noqa: F401 - C calls what is there
 from .._native import check, lent
 from .._native._libevent import ffi, lib
 from .._native.callbacks import delivers

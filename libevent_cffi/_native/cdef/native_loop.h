@@ -103,6 +103,7 @@ int lev_base_dump(struct lev_base *l, char **text);
 
 extern "Python" int lev_py_plain(int64_t token, int slot);
 extern "Python" int lev_py_event(int64_t token, int what, int slot);
+extern "Python" int lev_py_event_last(int64_t token, int what, int slot);
 extern "Python" int lev_py_signal(int64_t token, int slot);
 extern "Python" int lev_py_soon(int slot);
 extern "Python" int lev_py_wake(int python_signals, int slot);
