@@ -41,6 +41,16 @@ class Method(NamedTuple):
         return f"{self.name}+{self.flags}" if self.flags else self.name
 
 
+def _knows_services() -> bool:
+    try:
+        return bool(socket.getservbyname("http", "tcp"))
+    except OSError:
+        return False
+
+
+needs_services = pytest.mark.skipif(not _knows_services(), reason="this machine has no /etc/services")
+
+
 def _methods() -> list[Method]:
     found = [
         Method(name, BaseFlag(0)) for name in EventBase.supported_methods() if name != "epoll_changelist"

@@ -728,6 +728,7 @@ def test_a_child_that_exits_by_itself_is_silent() -> None:
         """
 import os, sys
 from libevent_cffi import EventBase
+sys.stdout.reconfigure(line_buffering=True)
 idle, running = EventBase(), EventBase()
 idle.every(1, print)
 def fork():

@@ -108,7 +108,7 @@ def test_nobody_is_asked_for_a_password_at_the_terminal(certificates: Certificat
             try:
                 TLSContext.server({certificates("server.pem")!r}, {certificates("locked.key")!r})
             except OSError as error:
-                print(error)
+                print(error, flush=True)
             os._exit(0)
         text = b""
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import needs_services
 
 from libevent_cffi import errors, util
 from libevent_cffi._native import convert, ffi
@@ -338,16 +339,6 @@ def test_what_c_binds_is_what_python_reads(address: tuple[str, int]) -> None:
         name = sock.getsockname()
         memory, length = convert.sockaddr_to_c(name)
         assert convert.sockaddr_from_c(memory, length) == name
-
-
-def knows_services() -> bool:
-    try:
-        return bool(socket.getservbyname("http", "tcp"))
-    except OSError:
-        return False
-
-
-needs_services = pytest.mark.skipif(not knows_services(), reason="this machine has no /etc/services")
 
 
 @pytest.mark.parametrize(
