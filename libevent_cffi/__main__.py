@@ -11,12 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ._commands import info, resolve, rpcgen, tour
+from ._commands import info, resolve, rpcgen, serve, tour
 from ._version import VERSION
 
 __all__ = ["main"]
 
-_COMMANDS = {"info": info, "resolve": resolve, "rpcgen": rpcgen, "tour": tour}
+_COMMANDS = {"info": info, "resolve": resolve, "rpcgen": rpcgen, "serve": serve, "tour": tour}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

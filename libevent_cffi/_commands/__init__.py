@@ -1,1 +1,5 @@
-"""The commands of ``python -m libevent_cffi``, on the public modules alone but for what info looks at."""
+"""
+The commands of ``python -m libevent_cffi``, on the public modules alone.
+
+What info looks at, and what the access log of serve tells of an answer, is not public.
+"""

@@ -123,6 +123,11 @@ class Incoming:
             line = self._line = (method, target, version)
         return line
 
+    def _answer(self) -> tuple[int, str]:
+        """Return the status that was sent, 0 before, and the Content-Length that went with it, or ''."""
+        status, length, _ = self._copy(lib.LEV_COPY_ANSWER).decode("ascii").split("\0")
+        return int(status), length
+
     @property
     def method(self) -> str:
         """

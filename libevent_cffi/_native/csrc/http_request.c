@@ -779,6 +779,16 @@ static void lev_sreq_line(struct lev_sreq *r, struct lev_text *text)
     lev_text_add(text, version);
 }
 
+static void lev_sreq_answer(struct lev_sreq *r, struct lev_text *text)
+{
+    const char *length = evhttp_find_header(r->req->output_headers, "Content-Length");
+    char status[12];
+
+    evutil_snprintf(status, sizeof(status), "%d", r->req->response_code);
+    lev_text_add(text, status);
+    lev_text_add(text, length != NULL ? length : "");
+}
+
 /* Copy a part of it, if there is room; how much room that takes. */
 static int64_t lev_sreq_copy(struct lev_http *h, int64_t token, int what, char *to, size_t room)
 {
@@ -796,6 +806,8 @@ static int64_t lev_sreq_copy(struct lev_http *h, int64_t token, int what, char *
     }
     if (what == LEV_COPY_LINE)
         lev_sreq_line(r, &text);
+    else if (what == LEV_COPY_ANSWER)
+        lev_sreq_answer(r, &text);
     else if (what == LEV_COPY_HOST) {
         host = evhttp_request_get_host(r->req);
         if (host != NULL)

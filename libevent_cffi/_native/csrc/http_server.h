@@ -45,7 +45,8 @@ enum {                          /* lev_http_set() */
 enum {                          /* lev_sreq_copy() */
     LEV_COPY_LINE,              /* method, target and version */
     LEV_COPY_HOST,
-    LEV_COPY_HEADERS            /* as http_headers.c packs them */
+    LEV_COPY_HEADERS,           /* as http_headers.c packs them */
+    LEV_COPY_ANSWER             /* the status that was sent, 0 before, and what Content-Length said */
 };
 
 enum { LEV_SREQ_NEW, LEV_SREQ_DEFERRED, LEV_SREQ_STARTED, LEV_SREQ_ANSWERED };
