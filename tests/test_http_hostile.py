@@ -6,19 +6,24 @@ import contextlib
 import gc
 import logging
 import random
+import re
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from http_corpus import CORPUS
+from http_corpus import CORPUS, KEPT
 from http_peer import get, split
 
 from libevent_cffi import EventBase, util
 from libevent_cffi._native import lib
 from libevent_cffi.errors import ClosedError
 from libevent_cffi.http import Request, Server
+
+#: Where libevent tells when a head has come, other parts of ours decide.
+STREAMS = [False, True] if util.features()["upload_streaming"] else [False]
 
 
 @pytest.fixture
@@ -36,7 +41,37 @@ def look(request: Request) -> None:
     request.reply(200, b"fine" if request.path != "/smuggled" else b"SMUGGLED")
 
 
-def converse(base: EventBase, server: Server, data: bytes, *, reset: bool = False) -> bytes:
+def look_at_pieces(request: Request) -> None:
+    """Do the same when all of the body has come."""
+    request.on_body_end = look
+
+
+@contextlib.contextmanager
+def served(base: EventBase, streams: bool) -> Iterator[Server]:
+    """Serve, for a route with stream=True or not."""
+    with Server(base, look, timeout=1) as server:
+        if streams:
+            server.route("/", look_at_pieces, stream=True)
+        server.bind(("127.0.0.1", 0))
+        yield server
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """Have it end by RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def poll_until(base: EventBase, condition: Callable[[], bool]) -> None:
+    """Let what is there happen, until it is so."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        base.poll()
+
+
+def converse(
+    base: EventBase, server: Server, data: bytes, *, reset: bool = False, shut: bool = True
+) -> bytes:
     """Send *data* without a thread, stop sending, and return what comes until the connection ends."""
     got = []
     with socket.create_connection(server.bound[0].address) as sock:
@@ -50,10 +85,11 @@ def converse(base: EventBase, server: Server, data: bytes, *, reset: bool = Fals
                     left = left[sock.send(left) :]
                     if not left:
                         if reset:
-                            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                            reset_at_close(sock)
                             base.loop_exit()
                             return
-                        sock.shutdown(socket.SHUT_WR)
+                        if shut:
+                            sock.shutdown(socket.SHUT_WR)
                 elif not data:
                     sock.shutdown(socket.SHUT_WR)
                 part = sock.recv(65536)
@@ -74,12 +110,12 @@ def converse(base: EventBase, server: Server, data: bytes, *, reset: bool = Fals
     return b"".join(got)
 
 
+@pytest.mark.parametrize("streams", STREAMS)
 @pytest.mark.parametrize("name", CORPUS)
-def test_the_corpus(plain_base: EventBase, quiet: None, name: str) -> None:
+def test_the_corpus(plain_base: EventBase, quiet: None, name: str, streams: bool) -> None:
     """Each has an answer that is right for it, and nothing is smuggled."""
     data, statuses = CORPUS[name]
-    with Server(plain_base, look, timeout=1) as server:
-        server.bind(("127.0.0.1", 0))
+    with served(plain_base, streams) as server:
         answer = converse(plain_base, server, data)
         assert b"SMUGGLED" not in answer
         assert (int(answer.split(b" ", 2)[1]) if answer else 0) in statuses
@@ -87,26 +123,92 @@ def test_the_corpus(plain_base: EventBase, quiet: None, name: str) -> None:
         assert server.connections == 0 or plain_base.poll() is not None
 
 
-def test_every_prefix_of_a_request(plain_base: EventBase, quiet: None) -> None:
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_sent_before_another_request(
+    plain_base: EventBase, quiet: None, name: str, streams: bool
+) -> None:
+    """Each body ends where it does, and the next request begins there."""
+    data, expected = KEPT[name]
+    with served(plain_base, streams) as server:
+        answer = converse(plain_base, server, data + get("/last"), shut=False)
+    assert b"SMUGGLED" not in answer
+    assert tuple(map(int, re.findall(rb"HTTP/1\.1 (\d+) ", answer))) in expected
+
+
+def test_a_hundred_thousand_headers(plain_base: EventBase) -> None:
+    """Where no limit was set, they are read."""
+    counts = []
+
+    def count(request: Request) -> None:
+        counts.append(len(request.headers))
+        request.reply()
+
+    data = get("/", *(f"X{n}: y" for n in range(100_000)))
+    with Server(plain_base, count, max_headers_size=None) as server:
+        server.bind(("127.0.0.1", 0))
+        assert split(converse(plain_base, server, data))[0] == 200
+    assert counts == [100_002]
+
+
+_HEAD = get("/x", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST")
+WHOLE = {
+    "chunks": _HEAD + b"3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    "length": get("/", "Content-Length: 5", method="PUT") + b"abcde",
+    "two": get().replace(b"Connection: close\r\n", b"") + get("/x"),
+}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_prefix_of_a_request(plain_base: EventBase, quiet: None, name: str, streams: bool) -> None:
     """The client leaves after each of its bytes, properly or not."""
-    head = get("/x", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST")
-    whole = head + b"3\r\nabc\r\n0\r\n\r\n"
-    with Server(plain_base, look) as server:
-        bound = server.bind(("127.0.0.1", 0))
+    whole = WHOLE[name]
+    with served(plain_base, streams) as server:
         for end in range(len(whole)):
             for reset in (False, True):
-                with socket.create_connection(bound.address) as sock:
+                with socket.create_connection(server.bound[0].address) as sock:
                     sock.sendall(whole[:end])
                     plain_base.poll()
                     plain_base.poll()
                     if reset:
-                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for _ in range(1000):
-            plain_base.poll()
-            if not server.connections:
-                break
-        assert server.connections == 0
+                        reset_at_close(sock)
+        poll_until(plain_base, lambda: not server.connections)
         assert split(converse(plain_base, server, whole))[0] in (100, 200)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_leaves_a_reply_in_chunks(plain_base: EventBase, quiet: None, reset: bool) -> None:
+    """After each of its first bytes: it is told once, and nothing more can be sent."""
+    told: list[Request] = []
+
+    def more(request: Request) -> None:
+        request.send_chunk(b"0123456789", more)
+
+    def handle(request: Request) -> None:
+        request.on_close = told.append
+        request.start()
+        more(request)
+
+    with Server(plain_base, handle) as server:
+        bound = server.bind(("127.0.0.1", 0))
+        for size in range(1, 180, 3):
+            with socket.create_connection(bound.address) as sock:
+                sock.sendall(get())
+                got = 0
+                sock.setblocking(False)
+                while got < size:
+                    plain_base.poll()
+                    with contextlib.suppress(BlockingIOError):
+                        got += len(sock.recv(size - got))
+                if reset:
+                    reset_at_close(sock)
+            poll_until(plain_base, lambda count=size // 3 + 1: len(told) == count)  # type: ignore[misc]
+        poll_until(plain_base, lambda: not server.connections)
+        assert all(request.closed and request.client_gone for request in told)
+        for request in told:
+            with pytest.raises(BrokenPipeError):
+                request.send_chunk(b"more")
 
 
 def test_mutated_requests(plain_base: EventBase, quiet: None) -> None:

@@ -39,6 +39,7 @@ class _Extra:
         "connection",
         "headers",
         "looked",
+        "lost",
         "on_body",
         "on_body_end",
         "on_close",
@@ -63,6 +64,8 @@ class _Extra:
         self.ready = 0
         #: on_close was called.
         self.told = False
+        #: Its connection came to its end before all was written.
+        self.lost = False
         #: Gives back what belongs to its answer.
         self.on_end: Optional[Callable[[], object]] = None
         #: on_request was called, when the head had come.

@@ -92,7 +92,7 @@ class Request(Incoming):
         """Did the client leave before all was written?"""
         state = self._state()
         if state < 0:
-            return not self._answered and state == _NO_REQUEST
+            return state == _NO_REQUEST and self._was_lost()
         return bool(state & (_IS_GONE | _IS_LOST))
 
     @property
@@ -157,6 +157,10 @@ class Request(Incoming):
                 requests.pop(number, None)
             self._refuse(result, "evhttp_request")
 
+    def _was_lost(self) -> bool:
+        """Tell of a request that C has no more: did the client leave first, as far as that is known?"""
+        return not self._answered or (self._extra is not None and self._extra.lost)
+
     # -- called from callbacks.py ----------------------------------------------------------------------------
 
     def _told(self, what: int) -> tuple[Optional[Callable[..., object]], tuple[Any, ...]]:
@@ -191,6 +195,7 @@ class Request(Incoming):
             return extra.ready > 0
         if what in (lib.LEV_TELL_GONE, lib.LEV_TELL_LOST):
             extra.told = True
+        extra.lost = what == lib.LEV_TELL_LOST
         if what in (lib.LEV_TELL_COMPLETE, lib.LEV_TELL_LOST):
             self._server._requests.pop(self._number, None)
             extra.end()
@@ -199,7 +204,7 @@ class Request(Incoming):
     # -- answering -------------------------------------------------------------------------------------------
 
     def _refuse(self, code: int, call: str) -> NoReturn:
-        if code in (_GONE, _NO_REQUEST) and not (code == _NO_REQUEST and self._answered):
+        if code == _GONE or (code == _NO_REQUEST and self._was_lost()):
             raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: the client has gone")
         if code == _NO_REQUEST:
             code = lib.LEV_ANSWERED
