@@ -11,9 +11,11 @@ interpreter cannot be interrupted, so what it counted is what was delivered.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import json
+import logging
 import operator
 import os
 import queue
@@ -32,6 +34,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from libevent_cffi import BufferEvent, Event, EventBase, Listener, Signal
+from libevent_cffi.dns import Resolver, Server
 from libevent_cffi.flags import EventFlag, LoopFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -297,6 +300,68 @@ class Accepts(Kind):
         self.folder.cleanup()
 
 
+class Lookups(Kind):
+    """Queries of a resolver, whose completion(query) is list.append."""
+
+    def __init__(self, base: EventBase) -> None:
+        from dns_peers import NameServer  # which imports pytest: the other kinds need not wait for that
+
+        super().__init__(base)
+        self.told: list[Any] = []
+        self.made = 0
+        self.server = NameServer()
+        servers = [self.server.address]
+        self.resolver = Resolver(base, resolv_conf=False, hosts=False, nameservers=servers)
+
+    def fill(self) -> None:
+        for _ in range(COUNT // 4):
+            self.resolver.resolve_ipv4(f"{self.made}.example", self.told.append)
+            self.made += 1
+
+    def errors(self) -> str:
+        failed = [query for query in self.told if query.error is not None]
+        told = sorted(int(query.name.partition(".")[0]) for query in self.told)
+        return repr(failed) if failed else _difference(told, self)
+
+    def close(self) -> None:
+        self.resolver.close()
+        self.server.close()
+
+
+class Questions(Kind):
+    """Datagrams to a DNS server, whose handler(request) is list.append: each is answered once, SERVFAIL."""
+
+    def __init__(self, base: EventBase) -> None:
+        super().__init__(base)
+        logging.getLogger("libevent.dns").setLevel(logging.CRITICAL)
+        self.told: list[Any] = []
+        self.server = Server(base, ("127.0.0.1", 0), self.told.append)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.connect(self.server.address)
+        self.sock.setblocking(False)
+
+    def fill(self) -> None:
+        del self.told[:]
+        for number in range(COUNT):
+            self.sock.send(bytes([1, number]) + b"\1\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1")
+
+    def step(self) -> None:
+        self.base.loop(LoopFlag.NONBLOCK)
+
+    def errors(self) -> str:
+        answers = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                answers.append(self.sock.recv(512)[1])
+        if len(self.told) == COUNT and sorted(answers) == list(range(COUNT)):
+            return ""
+        return f"{len(self.told)} requests were told and {answers} answered of {COUNT}"
+
+    def close(self) -> None:
+        self.server.close()
+        self.sock.close()
+
+
 class Signals(Kind):
     """Signals that came five times before the loop looked."""
 
@@ -485,6 +550,8 @@ KINDS: dict[str, Callable[[EventBase], Kind]] = {
         OneShotDescriptors,
         Reads,
         Accepts,
+        Lookups,
+        Questions,
         Signals,
         SentSignals,
         Watched,

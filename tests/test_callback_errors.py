@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, Optional
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, WRITE, BufferEvent, Event, EventBase, Operation, Signal, Timer
+from libevent_cffi import PERSIST, READ, WRITE, BufferEvent, Event, EventBase, Operation, Signal, Timer, dns
 from libevent_cffi._native import callbacks
 from libevent_cffi.bufferevent import FilterBufferEvent
+from libevent_cffi.dns import Resolver
 from libevent_cffi.flags import EventFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
 
@@ -144,6 +145,26 @@ def _filter(base: EventBase, pair: Pair, fail: Fail) -> object:
     return top
 
 
+def _lookup(base: EventBase, pair: Pair, fail: Fail) -> object:
+    resolver = Resolver(base, resolv_conf=False, hosts=False, nameservers=["127.0.0.1:9"])
+    query = resolver.resolve_ipv4("a.example", lambda query: (resolver.close(), fail()))
+    base.call_soon(query.cancel)
+    return query
+
+
+def _numeric_lookup(base: EventBase, pair: Pair, fail: Fail) -> object:
+    resolver = Resolver(base, resolv_conf=False, hosts=False)
+    return resolver.getaddrinfo("::1", 80, lambda query: fail())
+
+
+def _connected(base: EventBase, pair: Pair, fail: Fail) -> object:
+    def told(operation: Operation[BufferEvent]) -> None:
+        assert isinstance(operation.error, OSError)
+        fail()
+
+    return dns.connect(base, "/there/is/no/such/socket", told)
+
+
 PLACES = {
     "timer": Place(_timer),
     "every": Place(_every, True),
@@ -163,6 +184,9 @@ PLACES = {
     "on_write": Place(_on_write),
     "on_event": Place(_on_event),
     "filter": Place(_filter),
+    "look-up": Place(_lookup),
+    "look-up of a number": Place(_numeric_lookup),
+    "connect": Place(_connected),
 }
 
 

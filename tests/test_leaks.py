@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from conftest import output_of
 
-from libevent_cffi import PERSIST, READ, Buffer, BufferEvent, Event, EventBase, Signal, Timer, util
+from libevent_cffi import PERSIST, READ, Buffer, BufferEvent, Event, EventBase, Signal, Timer, dns, util
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import FilterBufferEvent, RateLimit, RateLimitGroup
-from libevent_cffi.errors import ClosedError, LoopBusyError
+from libevent_cffi.errors import ClosedError, DNSError, LoopBusyError
 from libevent_cffi.event import Operation
 from libevent_cffi.flags import EventFlag
 from libevent_cffi.watch import CheckWatcher, PrepareWatcher
@@ -169,10 +169,61 @@ def use_pairs(base: EventBase) -> None:
     base.poll()  # libevent frees them in a pass
 
 
+def use_resolver(base: EventBase) -> None:
+    """Queries that are answered, cancelled, and closed, of our own server."""
+
+    def handler(request: dns.Request) -> None:
+        request.add_a(request.questions[0].name, "192.0.2.1", ttl=1)
+        request.respond()
+
+    with dns.Server(base, ("127.0.0.1", 0), handler) as server:
+        resolver = dns.Resolver(
+            base, resolv_conf=False, hosts=False, nameservers=[server.address], search=["example"]
+        )
+        with resolver, contextlib.suppress(DNSError):
+            resolver.resolve_ipv4("one").wait(5)
+            resolver.getaddrinfo("::1", 80).wait(5)
+            resolver.resolve_ipv6("two.example", nothing).cancel()
+            resolver.getaddrinfo("three.example", 80, nothing)
+    with contextlib.suppress(OSError):
+        dns.connect(base, "/there/is/no/such/socket").wait(5)
+    base.poll()
+
+
+def use_dns_server(base: EventBase) -> None:
+    """Requests that are answered, dropped, deferred, and closed."""
+    kept: list[dns.Request] = []
+
+    def handler(request: dns.Request) -> None:
+        kept.append(request)
+        name = request.questions[0].name
+        if len(kept) == 1:
+            request.add_cname(name, "other.example", ttl=1)
+            request.add_a("other.example", ["192.0.2.1"], ttl=1)
+            request.respond()
+        elif len(kept) == 2:
+            request.drop()
+        else:
+            request.defer()
+
+    with (
+        dns.Server(base, ("127.0.0.1", 0), handler) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        for _ in range(4):
+            sock.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1", server.address)
+        while len(kept) < 4:
+            base.poll(1)
+        kept[2].respond()
+    base.poll()
+
+
 OPERATIONS: dict[str, Callable[[EventBase], object]] = {
     "buffers": use_buffers,
     "connections": with_pair(use_connections),
     "pairs": use_pairs,
+    "resolver": use_resolver,
+    "DNS server": use_dns_server,
     "make and close a base": lambda base: EventBase().close(),
     "make and drop a base": lambda base: EventBase().call_soon(nothing) and None,
     "a base with priorities": lambda base: EventBase(priorities=10).close(),

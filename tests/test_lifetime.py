@@ -625,6 +625,12 @@ def connection(base: EventBase, pair: tuple[socket.socket, socket.socket], **key
     return BufferEvent(base, os.dup(pair[0].fileno()), **keywords)
 
 
+def asked(server: dns.Server) -> None:
+    """Send it a question."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1", server.address)
+
+
 CALLERS = {
     "on_read": lambda base, pair, act: (pair[1].send(b"x"), connection(base, pair, on_read=act)),
     "on_write": lambda base, pair, act: connection(base, pair, on_write=act).write(b"x"),
@@ -636,6 +642,8 @@ CALLERS = {
         pair[1].send(b"x"),
         FilterBufferEvent(connection(base, pair), act),
     ),
+    "look-up": lambda base, pair, act: dns.Resolver(base, resolv_conf=False).getaddrinfo("::1", 80, act),
+    "DNS server": lambda base, pair, act: asked(dns.Server(base, ("127.0.0.1", 0), act)),
     "event": lambda base, pair, act: Event(base, pair[0], EventFlag.WRITE, act).add(),
     "persistent event": lambda base, pair, act: Event(base, pair[0], EventFlag.WRITE | PERSIST, act).add(),
     "plain event": lambda base, pair, act: base.on_writable(pair[0], act),
@@ -694,7 +702,8 @@ def test_a_base_may_be_closed_inside_any_callback(
     caller(base, pair, act)
     run(base, exit_on_empty=False)
     # What a base owes, finalizers and completions, it still tells at its end.
-    assert told == ["close"] * (2 if caller in (CALLERS["finalizer"], CALLERS["operation"]) else 1)
+    owed = [CALLERS[name] for name in ("finalizer", "operation", "look-up")]
+    assert told == ["close"] * (2 if caller in owed else 1)
     assert base.closed
     assert not base.running
     with pytest.raises(ClosedError):
