@@ -75,27 +75,33 @@ class Request(Answering):
     _handled: bool
     _is_tcp: bool
     _peer: Any
-    _questions: tuple[Question, ...]
+    _questions: Optional[tuple[Question, ...]]
     _server: Server
 
     def __init__(self) -> None:
         raise TypeError("a Request is made by its Server only")
 
     @classmethod
-    def _take(cls, server: Server) -> Optional[Request]:
-        """Take up what C has; None when that is nothing."""
+    def _of(cls, server: Server) -> Request:
+        """Make one for the next that C has."""
         request = cls.__new__(cls)
         request._server, request._handled, request._deferred = server, False, False
-        request._c = children.new("struct lev_dns_request *")
+        request._c, request._questions = children.new("struct lev_dns_request *"), None
+        return request
+
+    def _take(self) -> bool:
+        """Take up what C has, when that is something; after an interrupt again."""
+        if self._questions is not None:
+            return True
         numbers = ffi.new("int[4]")
         memory = ffi.new("struct sockaddr[]", 8)
-        if lib.lev_dns_request_open(request._c, server._c, numbers, memory, 128) <= 0:
-            return None
+        if lib.lev_dns_request_open(self._c, self._server._c, numbers, memory, 128) <= 0:
+            return False
         flags, count, length, is_tcp = numbers
-        request._flags, request._is_tcp = DNSFlag.RD if flags & _RECURSION else DNSFlag(0), bool(is_tcp)
-        request._peer = convert.sockaddr_from_c(memory, length) if length > 0 else None
-        request._questions = tuple(request._question(index) for index in range(count))
-        return request
+        self._flags, self._is_tcp = DNSFlag.RD if flags & _RECURSION else DNSFlag(0), bool(is_tcp)
+        self._peer = convert.sockaddr_from_c(memory, length) if length > 0 else None
+        self._questions = tuple(self._question(index) for index in range(count))
+        return True
 
     def _question(self, index: int) -> Question:
         name, numbers = ffi.new("char[]", _NAME_SIZE), ffi.new("int[2]")
@@ -108,7 +114,7 @@ class Request(Answering):
     @property
     def questions(self) -> tuple[Question, ...]:
         """What is asked: most often one question."""
-        return self._questions
+        return self._questions or ()
 
     @property
     def flags(self) -> DNSFlag:
@@ -274,16 +280,18 @@ class Request(Answering):
     def _finish(self) -> None:
         """Answer it after its handler, if that has to be."""
         if not self._deferred and not self.answered and not self._server.closed:
-            _log.warning("%r was neither answered nor deferred: it is answered SERVFAIL", self)
+            what = repr(self)
             self.respond(DNSErrorCode.SERVERFAILED)
+            _log.warning("%s was neither answered nor deferred: it is answered SERVFAIL", what)
 
     def _fail(self, error: BaseException) -> bool:
-        self._server._current = None
-        is_failure = isinstance(error, Exception)
-        if is_failure:
-            _log.error("the handler of %r failed", self, exc_info=error)
+        self._handled = True
+        what, is_failure = repr(self), isinstance(error, Exception)
         if lib.lev_dns_request_finish(self._c, DNSErrorCode.SERVERFAILED) == 0:
             self._deferred = False
+        self._server._current = None
+        if is_failure:
+            _log.error("the handler of %s failed", what, exc_info=error)
         return is_failure
 
     def _checked(self, result: int, call: str) -> None:
@@ -299,7 +307,7 @@ class Request(Answering):
         raise TypeError("Request cannot be pickled or copied: it stands for something in C")
 
     def __repr__(self) -> str:
-        asked = ", ".join(f"{_kind(question.type)} {question.name}" for question in self._questions[:3])
+        asked = ", ".join(f"{_kind(question.type)} {question.name}" for question in self.questions[:3])
         state = "answered" if self.answered else "deferred" if self._deferred else "open"
         return f"<Request {asked or 'nothing'} {state}>"
 

@@ -96,13 +96,15 @@ class Server(children.Child):
         if request is not None and request._handled:
             self._finish_request(request)
             return None
-        if request is None:
-            request = self._current = Request._take(self)
+        if request is None:  # it is kept before C's is taken up: an interrupt may come anywhere
+            request = self._current = Request._of(self)
+        if not request._take():
+            request = self._current = None
         return request
 
     def _finish_request(self, request: Request) -> None:
-        self._current = None
         request._finish()
+        self._current = None
 
     # -- looking ---------------------------------------------------------------------------------------------
 

@@ -188,19 +188,18 @@ static const struct lev_kind lev_dns_request_kind = {
     lev_dns_request_end, lev_dns_request_is_armed, lev_dns_request_deliver_again, 0, NULL, NULL, NULL};
 
 /*
- * Take the oldest one that came; 0: there is none.  numbers get its flags, how many questions it has, the length
- * of the address of who asks, or 0 where that is unknown, and whether it came by TCP.
+ * Take the oldest one that came, unless r has one; 0: there is none.  numbers get its flags, how many questions
+ * it has, the length of the address of who asks, or 0 where that is unknown, and whether it came by TCP.
  */
 static int lev_dns_request_open(struct lev_dns_request *r, struct lev_dns_server *s, int numbers[4],
     struct sockaddr *peer, int size)
 {
     struct lev_incoming *i;
-    int entered = lev_child_enter(&s->child);
+    int is_open = 0, entered = lev_child_enter(&s->child);
 
     if (entered < 0)
         return entered;
-    i = lev_incoming_pop(s);
-    if (i != NULL) {
+    if (r->server == NULL && (i = lev_incoming_pop(s)) != NULL) {
         r->request = i->request;
         r->is_tcp = i->is_tcp;
         r->server = s;
@@ -210,13 +209,16 @@ static int lev_dns_request_open(struct lev_dns_request *r, struct lev_dns_server
         s->requests = r;
         lev_free(i);
         lev_child_begin(&r->child, s->child.base, &lev_dns_request_kind);
+    }
+    if (r->server != NULL) {
         numbers[0] = r->request->flags;
         numbers[1] = r->request->nquestions;
         numbers[2] = evdns_server_request_get_requesting_addr(r->request, peer, size);
         numbers[3] = r->is_tcp;
+        is_open = 1;
     }
     lev_leave(s->child.base, entered);
-    return i != NULL;
+    return is_open;
 }
 
 /* As lev_child_enter(), for one that has not been answered. */
