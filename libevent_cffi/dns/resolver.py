@@ -53,7 +53,9 @@ class Resolver(Configuration):
     - the options of ResolverOptions.
 
     Queries that exceed *max_inflight* wait their turn.  Without a name server a query fails with DNSError.  A
-    name server that failed is now and then asked for "google.com" while there are queries.
+    name server that failed is now and then asked for "google.com" while there are queries.  An answer counts
+    when it comes from the host of a name server, from any port of it, with the number and the spelling of the
+    question (see randomize_case); that is libevent's way.
 
     It is held by its base while there are queries.  In a forked child they are asked anew.
 

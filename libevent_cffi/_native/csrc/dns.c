@@ -204,6 +204,8 @@ static void lev_on_answer(int result, char type, int count, int ttl, void *addre
             lev_query_copy(q, *(char **)addresses, strlen(*(char **)addresses));
         else
             lev_query_copy(q, addresses, (size_t)count * (type == DNS_IPv6_AAAA ? 16 : 4));
+        if (q->size == 0 && q->error == DNS_ERR_NONE)
+            q->error = DNS_ERR_NODATA;  /* records without data, which libevent takes (evdns.c:reply_parse) */
     }
     lev_query_finished(q);
 }
@@ -232,7 +234,8 @@ static void lev_on_addrinfo(int result, struct evutil_addrinfo *found, void *arg
     } else if (q->count > 0) {
         q->error = EVUTIL_EAI_MEMORY;
         q->count = 0;
-    }
+    } else if (result == 0)
+        q->error = EVUTIL_EAI_NODATA;
     if (found != NULL)
         evutil_freeaddrinfo(found);
     lev_query_finished(q);
