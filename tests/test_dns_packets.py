@@ -285,16 +285,39 @@ def test_a_code_is_the_error(plain_base: EventBase, peer: Peer, code: int) -> No
 
 
 def test_an_answer_that_was_cut_off_is_an_error(plain_base: EventBase, peer: Peer) -> None:
-    """Without TCP there is no other; what libevent 2.2 takes as it is has its records."""
+    """Unless it may be asked for by TCP, which 2.2 has."""
     peer.replies = lambda packet: ([], [answer(packet, RIGHT, flags=0x8380)])
     with resolver_of(plain_base, peer, timeout=1.0, attempts=1) as resolver:
-        query = resolver.resolve_ipv4("one.example")
-        if HAS_TCP:
-            assert query.wait(10).records == ("192.0.2.1",)
-        else:
+        for ask in (resolver.resolve_ipv4, resolver.resolve_ipv6):
             with pytest.raises(DNSError) as caught:
-                query.wait(10)
+                ask("one.example").wait(10)
             assert caught.value.code is DNSErrorCode.TRUNCATED
+
+
+@pytest.mark.skipif(not HAS_TCP, reason="needs libevent 2.2")
+@pytest.mark.parametrize("how", ["truncated", "use_vc", "tcp", "ignored"])
+def test_a_resolver_asks_by_tcp(plain_base: EventBase, how: str) -> None:
+    """Where it is told to, or an answer was cut off and that does not count as its end."""
+
+    def many(request: Request) -> None:
+        name = request.questions[0].name
+        request.add_a(name, [f"192.0.2.{number}" for number in range(1, 31)], ttl=30)
+        request.add_reply(0, name, 16, bytes(400), ttl=30)  # type: ignore[arg-type]
+        request.respond()
+
+    options: dict[str, Any] = {"truncated": {"ignore_tc": False}, "use_vc": {"use_vc": True}}.get(how, {})
+    with (
+        Server(plain_base, LOCAL, many, tcp=True) as server,
+        Resolver(
+            plain_base, resolv_conf=False, hosts=False, nameservers=[server.address], **options
+        ) as resolver,
+    ):
+        query = resolver.resolve_ipv4("one.example", tcp=how == "tcp", ignore_truncation=how == "ignored")
+        if how == "ignored":
+            with pytest.raises(DNSError):
+                query.wait(10)
+        else:
+            assert len(query.wait(10).records) == 30
 
 
 def test_the_wrong_kind_is_no_answer(plain_base: EventBase, peer: Peer) -> None:

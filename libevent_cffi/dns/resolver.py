@@ -150,8 +150,9 @@ class Resolver(Configuration):
         on the thread that dispatches, in a later pass.
 
         With *search* a name without enough dots is looked for in the search domains too, unless it ends with
-        a dot.  *tcp* asks by TCP, *ignore_truncation* takes an answer that was cut off, *canonical_name* has
-        the Answer tell what the name is an alias of: all three need libevent 2.2.
+        a dot.  *tcp* asks by TCP, *ignore_truncation* never does so because an answer was cut off (see
+        ignore_tc), *canonical_name* has the Answer tell what the name is an alias of: all three need libevent
+        2.2.
 
         Raises ValueError for what cannot be a name, FeatureUnavailableError, ClosedError, WrongThreadError.
 
