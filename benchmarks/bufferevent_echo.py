@@ -197,31 +197,39 @@ class Server:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def exchange(sockets: list[socket.socket], messages: int, size: int) -> None:
-    """Send a message on every connection again as soon as the one before is back."""
+def exchange(sockets: list[socket.socket], each: int, size: int) -> None:
+    """Send *each* messages on every connection, the next one as soon as the one before is back."""
     poller = select.poll()
-    by_fd = {each.fileno(): each for each in sockets}
+    by_fd = {one.fileno(): one for one in sockets}
     missing = dict.fromkeys(by_fd, size)
+    left = dict.fromkeys(by_fd, each)
     data = b"x" * size
-    for each in sockets:
-        poller.register(each, select.POLLIN)
-        each.sendall(data)
-    left = messages
-    while left > 0:
+    for one in sockets:
+        poller.register(one, select.POLLIN)
+        one.sendall(data)
+    while by_fd:
         for fd, _ in poller.poll():
             missing[fd] -= len(by_fd[fd].recv(65536))
-            if missing[fd] == 0:
-                left -= 1
-                missing[fd] = size
+            if missing[fd]:
+                continue
+            missing[fd] = size
+            left[fd] -= 1
+            if left[fd]:
                 by_fd[fd].sendall(data)
+            else:
+                poller.unregister(fd)
+                del by_fd[fd]
 
 
 def one_round(command: list[str], connections: int, messages: int, size: int) -> float:
     """Return the server's CPU microseconds per message, without those of its start and end."""
-    fixed = Server(command, connections).end()
+    idle = Server(command, connections)
+    exchange(idle.sockets, 1, size)
+    fixed = idle.end()
     server = Server(command, connections)
-    exchange(server.sockets, messages, size)
-    return (server.end() - fixed) / messages * 1e6
+    more = max(1, messages // connections)
+    exchange(server.sockets, 1 + more, size)
+    return (server.end() - fixed) / (more * connections) * 1e6
 
 
 def compare(commands: dict[str, list[str]], rounds: int, connections: int, messages: int, size: int) -> None:

@@ -95,30 +95,34 @@ class Server:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def exchange(sockets: list[socket.socket], messages: int) -> None:
-    """Send a message on every connection again as soon as the one before is back."""
+def exchange(sockets: list[socket.socket], each: int) -> None:
+    """Send *each* messages on every connection, the next one as soon as the one before is back."""
     poller = select.poll()
-    by_fd = {each.fileno(): each for each in sockets}
-    for each in sockets:
-        poller.register(each, select.POLLIN)
-        each.send(b"x" * 100)
-    left = messages
-    while left > 0:
+    by_fd = {one.fileno(): one for one in sockets}
+    left = dict.fromkeys(by_fd, each)
+    for one in sockets:
+        poller.register(one, select.POLLIN)
+        one.send(b"x" * 100)
+    while by_fd:
         for fd, _ in poller.poll():
             by_fd[fd].recv(4096)
-            left -= 1
-            by_fd[fd].send(b"x" * 100)
-    for each in sockets:
-        each.recv(4096)
+            left[fd] -= 1
+            if left[fd]:
+                by_fd[fd].send(b"x" * 100)
+            else:
+                poller.unregister(fd)
+                del by_fd[fd]
 
 
 def one_round(kind: str, connections: int, messages: int) -> float:
     """Return the server's CPU microseconds per message, without those of its start and end."""
     idle = Server(kind, connections)
+    exchange(idle.sockets, 1)
     fixed = idle.end()
     server = Server(kind, connections)
-    exchange(server.sockets, messages)
-    return (server.end() - fixed) / messages * 1e6
+    more = max(1, messages // connections)
+    exchange(server.sockets, 1 + more)
+    return (server.end() - fixed) / (more * connections) * 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
