@@ -22,7 +22,7 @@ from .flags import CLOSED, ET, PERSIST, READ, WRITE, BufferEventFlag, EventFlag,
 from .listener import Listener
 
 if TYPE_CHECKING:
-    from . import dns, http, rpc, tag, thread, tls, util, watch
+    from . import dns, http, rpc, tag, thread, tls, util, watch, ws
 
 __all__ = [
     "CLOSED",
@@ -54,9 +54,10 @@ __all__ = [
     "tls",
     "util",
     "watch",
+    "ws",
 ]
 
-_MODULES = frozenset({"dns", "http", "lowlevel", "rpc", "tag", "thread", "tls", "util", "watch"})
+_MODULES = frozenset({"dns", "http", "lowlevel", "rpc", "tag", "thread", "tls", "util", "watch", "ws"})
 
 
 def __getattr__(name: str) -> Any:

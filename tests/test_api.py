@@ -15,13 +15,13 @@ import libevent_cffi
 
 MODULES = [
     *("buffer", "bufferevent", "dns", "event", "http", "listener", "rpc", "tag", "tls"),
-    *("errors", "flags", "lowlevel", "thread", "types", "util", "watch"),
+    *("errors", "flags", "lowlevel", "thread", "types", "util", "watch", "ws"),
 ]
 
 TOP = """
 CLOSED ET PERSIST READ WRITE Buffer BufferEvent BufferEventFlag ClosedError Event EventBase EventFlag
 LibeventError Listener LoopBusyError LoopFlag Operation Signal Timer WrongThreadError __version__ dns http
-rpc tag thread tls util watch
+rpc tag thread tls util watch ws
 """
 
 EVENT = """
@@ -175,6 +175,27 @@ PrepareWatcher(base, callback, *args)
 CheckWatcher(base, callback, *args)
     base
     close()
+    closed
+"""
+
+WS = """
+WebSocket()
+    on_message
+    on_close
+    on_pong
+    accept(request, *, on_message=None, on_close=None, subprotocols=(), origins=None,
+           max_message_size=1048576, ping_interval=None)
+    connect(base, url, callback=None, *args, on_message=None, on_close=None, headers=(), subprotocols=(),
+            max_message_size=1048576, ping_interval=None, **options)
+    base
+    subprotocol
+    request
+    peer_address
+    bufferevent
+    unsent
+    send(data)
+    ping(data=b'')
+    close(code=1000, reason='')
     closed
 """
 
@@ -695,6 +716,8 @@ FilterBufferEvent(underlying, input_filter=None, output_filter=None, *, on_read=
 
 #: What has no C of its own behind it, and so no "Wraps".
 OURS = """
+WebSocket.base WebSocket.closed WebSocket.connect WebSocket.on_message WebSocket.on_pong
+WebSocket.peer_address WebSocket.ping WebSocket.request WebSocket.subprotocol WebSocket.unsent
 BoundSocket.address BoundSocket.base BoundSocket.closed BoundSocket.port BoundSocket.server
 Request.client_gone
 Request.closed Request.json Request.on_body_end Request.on_close Request.path Request.query Request.text
@@ -817,6 +840,7 @@ def expected(text: str) -> dict[str, set[str]]:
         ("tag", TAG),
         ("tls", TLS),
         ("watch", WATCH),
+        ("ws", WS),
     ],
 )
 def test_the_surface_is_what_was_promised(module: str, text: str) -> None:
@@ -862,6 +886,7 @@ def documented() -> Iterator[tuple[str, str]]:
         "tag",
         "tls",
         "watch",
+        "ws",
         "thread",
         "util",
         "lowlevel",

@@ -74,8 +74,7 @@ def fetch(
     given = Headers(headers)
     if "connection" not in given:
         given.add("Connection", "close")
-    if parsed.userinfo and "authorization" not in given:
-        given.add("Authorization", f"Basic {base64.b64encode(uri_decode(parsed.userinfo)).decode('ascii')}")
+    _credentials(parsed, given)
     route = Route(base, remaining, cast("dict[str, Any]", options))
     request = connection._ask(
         method, where.target, callback, args, given, body, on_headers, on_chunk, route if remaining else None
@@ -104,6 +103,12 @@ def _where(url: URI) -> _Where:
         return _Where(secure, url.unix_socket, target)
     host = uri_decode(url.host or "").decode("utf-8", "replace").removeprefix("[").removesuffix("]")
     return _Where(secure, (host, (443 if secure else 80) if url.port is None else url.port), target)
+
+
+def _credentials(url: URI, headers: Headers) -> None:
+    """Add the user and password of *url* to *headers*."""
+    if url.userinfo and "authorization" not in headers:
+        headers.add("Authorization", f"Basic {base64.b64encode(uri_decode(url.userinfo)).decode('ascii')}")
 
 
 def _connect(base: EventBase, where: _Where, options: Mapping[str, Any]) -> Connection:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .multidict import MultiDict
     from .request import Request
     from .server import Server
+    from .takeover import Guest
 
 __all__ = ["Incoming"]
 
@@ -37,6 +38,7 @@ class _Extra:
     __slots__ = (
         "body",
         "connection",
+        "guest",
         "headers",
         "looked",
         "lost",
@@ -68,6 +70,8 @@ class _Extra:
         self.lost = False
         #: Gives back what belongs to its answer.
         self.on_end: Optional[Callable[[], object]] = None
+        #: Who speaks something else on its connection now.
+        self.guest: Optional[Guest] = None
         #: on_request was called, when the head had come.
         self.looked = False
 

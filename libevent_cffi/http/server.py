@@ -313,7 +313,8 @@ class Server(Serving):
         """
         Accept no more, let running requests finish for at most *timeout* seconds, and close.
 
-        Connections on which nothing runs are closed at once.  ``callback(operation)`` is told when it is
+        Connections on which nothing runs are closed at once; a WebSocket is closed with 1001, which its
+        client is to answer.  ``callback(operation)`` is told when it is
         closed.  Raises TypeError, ValueError, ClosedError, WrongThreadError.
 
         Wraps: evhttp_del_accept_socket() evhttp_free() <event2/http.h>; libevent >= 2.0.
@@ -329,6 +330,8 @@ class Server(Serving):
             before._finish(None)
         self._checked(lib.lev_http_stop(self._c), "evhttp_free")
         self._hold()
+        for _, guest in list(self._guests.values()):
+            guest._stopping()
         if timeout is not None:
             self._limit = self.base.call_later(timeout, self._give_up)
         return operation
@@ -347,6 +350,9 @@ class Server(Serving):
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request._more().end()
+        guests, self._guests = self._guests, {}
+        for _, guest in guests.values():
+            guest._left()
         self._latest = None
         self._bound = []
         limit, self._limit = self._limit, None

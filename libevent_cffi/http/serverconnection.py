@@ -87,6 +87,9 @@ class ServerConnection:
 
         Wraps: evhttp_connection_get_bufferevent() <event2/http.h>; libevent >= 2.0.
         """
+        taken = self._server._guests.get(self._number)
+        if taken is not None:
+            return taken[0]
         if self._bev is None:
             from ..bufferevent import BufferEvent
 
@@ -126,9 +129,14 @@ class ServerConnection:
 
         Wraps: evhttp_connection_free() <event2/http.h>; libevent >= 1.4.
         """
+        taken = self._server._guests.pop(self._number, None)
         result = lib.lev_sconn_close(self._server._c, self._number)
         if result < 0 and result not in (lib.LEV_NO_REQUEST, lib.LEV_CLOSED):
+            if taken is not None:
+                self._server._guests[self._number] = taken
             self._server._checked(result, "evhttp_connection_free")
+        if taken is not None:
+            taken[1]._left()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ServerConnection):

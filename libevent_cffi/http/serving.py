@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Optional, overload
 from .._native import callbacks_http as _callbacks_http  # noqa: F401 - C calls what is there
 from .._native._libevent import lib
 from .._native.callbacks import delivers
-from ..errors import ClosedError
+from ..errors import ClosedError, WebSocketError
 from . import reply
 from .request import Request
 from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..bufferevent import BufferEvent
+    from .takeover import Guest
 
     Handler = Callable[[Request], object]
 
@@ -27,11 +30,13 @@ _log = logging.getLogger("libevent")
 class Serving(Settings):
     """The part of a Server that calls handlers."""
 
-    __slots__ = ("_failures", "_latest", "_requests", "_routes")
+    __slots__ = ("_failures", "_guests", "_latest", "_requests", "_routes")
 
     def _start_serving(self) -> None:
         #: Held requests by number; see Request._hold().
         self._requests: dict[int, Request] = {}
+        #: Those who speak something else than HTTP, by the number of their connection.
+        self._guests: dict[int, tuple[BufferEvent, Guest]] = {}
         #: Handlers by path, and whether they get the body piece by piece.
         self._routes: dict[str, tuple[Handler, bool]] = {}
         #: What handlers raised, the newest first, until it is logged.
@@ -105,7 +110,10 @@ class Serving(Settings):
         _say(request, error)
         if failure is not None:
             self._failures = failure[1]
-        if request.answered:
+        guest = request._extra.guest if request._extra is not None else None
+        if guest is not None:
+            guest._handler_failed()
+        elif request.answered:
             if not request.closed:
                 request.close()  # what has begun cannot be ended as if all were well
         elif not isinstance(error, BrokenPipeError):
@@ -202,5 +210,7 @@ def _say(request: Request, error: Optional[BaseException]) -> None:
         _log.error("%s was not answered, and 500 is: its handler returned without reply() or defer()", name)
     elif isinstance(error, BrokenPipeError) and request.client_gone:
         _log.debug("the client of %s has gone", name)
+    elif isinstance(error, WebSocketError) and request.answered:
+        _log.info("%s: %s", name, error)
     else:
         _log.error("a callback of %s failed", name, exc_info=error)

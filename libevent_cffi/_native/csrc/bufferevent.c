@@ -56,6 +56,8 @@ static int lev_bev_is_armed(struct lev_child *c)
     /* What comes of the doings of a pair's other end is told by LEV_BEV_SETTLE. */
     int is_live = bottom->is_open && bottom->kind != LEV_BEV_PAIR && !s->is_borrowed;
 
+    if (s->carrier != NULL)
+        return 0;                       /* its server has it */
     if (is_live && (s->enabled & EV_READ))
         return 1;
     if (s->outstanding || s->connecting || s->finishing || s->ending_output || c->todo)
@@ -67,6 +69,9 @@ static int lev_bev_is_armed(struct lev_child *c)
 
 static void lev_bev_on_read(struct bufferevent *bev, void *arg);
 static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg);
+static void lev_bev_note_read(struct bufferevent *bev, void *arg);
+static void lev_bev_note_write(struct bufferevent *bev, void *arg);
+static void lev_bev_note_event(struct bufferevent *bev, short what, void *arg);
 
 /* Have libevent call back for what somebody has to hear, and for no more. */
 static void lev_bev_apply(struct lev_bev *s)
@@ -79,8 +84,12 @@ static void lev_bev_apply(struct lev_bev *s)
     if (s->above != NULL || s->is_gone || (s->is_borrowed && s->wants == 0 && !s->has_callbacks))
         return;
     s->has_callbacks = 1;
-    bufferevent_setcb(s->bev, (s->wants & LEV_BEV_ON_READ) && !s->stalled ? lev_bev_on_read : NULL,
-        write ? lev_bev_on_write : NULL, lev_bev_on_event, s);
+    if (s->carrier != NULL)
+        bufferevent_setcb(s->bev, (s->wants & LEV_BEV_ON_READ) && !s->stalled ? lev_bev_note_read : NULL,
+            write ? lev_bev_note_write : NULL, lev_bev_note_event, s);
+    else
+        bufferevent_setcb(s->bev, (s->wants & LEV_BEV_ON_READ) && !s->stalled ? lev_bev_on_read : NULL,
+            write ? lev_bev_on_write : NULL, lev_bev_on_event, s);
 }
 
 /* Come back when what libevent has to tell now has been told. */
@@ -174,6 +183,8 @@ static void lev_bev_end_output(struct lev_bev *s)
     s->ended |= EV_WRITE;
     if (lev_bev_has_tls(s))
         return;                         /* it has said goodbye, and still needs both ways */
+    if (s->carrier != NULL)
+        lev_sconn_say_goodbye(s->carrier);
     if (bottom->kind != LEV_BEV_PAIR)
         shutdown(bufferevent_getfd(bottom->bev), LEV_SHUT_WR);
     else if (bottom->partner != NULL)
@@ -279,6 +290,9 @@ static void lev_bev_free(struct lev_bev *s)
         bufferevent_free(s->bev);
     else if (s->has_callbacks)
         bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
+    if (s->carrier != NULL)
+        lev_sconn_was_left(s->carrier);
+    s->carrier = NULL;
     s->bev = NULL;
 }
 
@@ -605,6 +619,54 @@ static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg)
     if (what != 0)
         lev_bev_tell_event(s, what, error);
     lev_bev_after(s);
+}
+
+/*
+ * evhttp's bufferevents do not defer their callbacks, and TLS calls them from inside of a write: what they tell is
+ * noted, and told when an event of ours, which is deferred, comes back.
+ */
+static void lev_bev_remind(struct lev_bev *s, int which, short what)
+{
+    s->noted |= which;
+    s->noted_what |= what;
+    lev_bev_settle(s);
+}
+
+static void lev_bev_note_read(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    lev_bev_remind(arg, LEV_BEV_ON_READ, 0);
+}
+
+static void lev_bev_note_write(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    lev_bev_remind(arg, LEV_BEV_ON_WRITE, 0);
+}
+
+static void lev_bev_note_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct lev_bev *s = arg;
+    int which, error = EVUTIL_SOCKET_ERROR();
+
+    if (what & BEV_EVENT_ERROR)
+        s->noted_error = error;
+    if (!(what & LEV_BEV_SETTLE)) {
+        lev_bev_remind(s, LEV_BEV_ON_EVENT, what);
+        return;
+    }
+    s->outstanding = 0;
+    what = (short)((what & ~LEV_BEV_SETTLE) | s->noted_what);
+    which = s->noted;
+    s->noted = s->noted_what = 0;
+    if (which & LEV_BEV_ON_READ)
+        lev_bev_on_read(bev, s);
+    if ((which & LEV_BEV_ON_WRITE) && !s->child.base->forked)
+        lev_bev_on_write(bev, s);
+    if (what != 0 && !s->child.base->forked) {
+        EVUTIL_SET_SOCKET_ERROR(s->noted_error);
+        lev_bev_on_event(bev, what, s);
+    }
 }
 
 static void lev_bev_deliver_again(struct lev_child *c)

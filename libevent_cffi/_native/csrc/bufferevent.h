@@ -38,6 +38,7 @@ struct lev_target {             /* an address to connect to */
 
 struct lev_filter;
 struct lev_group;
+struct lev_sconn;
 
 struct lev_bev {
     struct lev_child child;
@@ -75,6 +76,10 @@ struct lev_bev {
     struct evbuffer *watched;   /* the output at the bottom, of which lev_on_stack_output() is told */
     struct lev_target *targets; /* addresses left to try */
     int target_count, next_target;
+    struct lev_sconn *carrier;  /* it was a connection of a server of HTTP, whose end it is; see lev_sreq_take_over() */
+    int noted;                  /* LEV_BEV_ON_ bits, and what of it: to be told when LEV_BEV_SETTLE comes back */
+    short noted_what;
+    int noted_error;
 };
 
 static int lev_py_bev_data(int64_t token, int which, int slot);
@@ -95,3 +100,5 @@ static void lev_bev_lift_limits(struct lev_bev *s);
 static void lev_group_keep(struct lev_bev *s);
 static void lev_bev_listen_for_drains(struct lev_bev *s);
 static void lev_bev_stall(struct lev_bev *s);
+static void lev_sconn_say_goodbye(struct lev_sconn *c);
+static void lev_sconn_was_left(struct lev_sconn *c);

@@ -1209,3 +1209,41 @@ static int lev_sreq_close(struct lev_http *h, int64_t token)
     lev_sreq_leave(h, entered);
     return 0;
 }
+
+/*
+ * Use its connection for something else: s is its bufferevent from now on, for "wants", and evhttp hears of it no
+ * more.  To evhttp it is one whose request waits for an answer, which nothing touches until it is freed: at the end
+ * of s, or with the server.
+ */
+static int lev_sreq_take_over(struct lev_http *h, int64_t token, struct lev_bev *s, int wants)
+{
+    struct lev_sreq *r;
+    int result, entered = lev_sreq_enter(h, token, &r);
+
+    if (entered < 0)
+        return entered;
+    result = lev_sreq_may_begin(r);
+    if (result == 0 && (r->is_gone || r->is_reading))
+        result = r->is_gone ? LEV_CLIENT_GONE : LEV_TOO_EARLY;
+    if (result == 0) {
+        if (r->conn->is_shown)
+            lev_sconn_hide(r->conn);
+        r->conn->is_shown = 0;
+        s->carrier = r->conn;
+        s->has_callbacks = 1;
+        result = lev_bev_adopt(s, h->child.base, r->conn->bev, wants, 1);
+        if (result < 0)
+            s->carrier = NULL;
+    }
+    if (result == 0) {
+        r->conn->taker = s;
+        r->conn->is_taken = 1;
+        lev_sreq_unwatch(r);
+        lev_sconn_lift(r->conn);
+        r->state = LEV_SREQ_ANSWERED;
+        r->is_held = r->missed = 0;
+        r->deadline = 0;
+    }
+    lev_sreq_leave(h, entered);
+    return result;
+}

@@ -260,6 +260,12 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
         }
     if (c->is_shown)
         lev_sconn_hide(c);
+    if (c->taker != NULL) {
+        c->taker->carrier = NULL;
+        lev_bev_forget(c->taker);
+    }
+    if (c->is_taken)            /* what is deferred keeps the bufferevent, and 2.1 closes its socket at once */
+        bufferevent_disable(c->bev, EV_READ | EV_WRITE);
     if (c->tls != NULL) {
         c->tls->say_goodbye(c->ssl);
         c->tls->stop(c->ssl);
@@ -321,6 +327,25 @@ static void lev_sconn_doom(struct lev_sconn *c)
     c->doomed = h->doomed;
     h->doomed = c;
     event_active(&h->doom, EV_TIMEOUT, 1);
+}
+
+/* -- connections that speak something else now ------------------------------------------------------------- */
+
+static void lev_sconn_say_goodbye(struct lev_sconn *c)
+{
+    if (c->tls != NULL)
+        c->tls->say_goodbye(c->ssl);
+}
+
+/* Whoever took its bufferevent over has ended that. */
+static void lev_sconn_was_left(struct lev_sconn *c)
+{
+    struct lev_base *l = c->server->child.base;
+
+    c->taker = NULL;
+    lev_sconn_doom(c);
+    if (!l->looping && !l->closed && !l->silent && c->server->inside == 0)
+        lev_http_reap(c->server);
 }
 
 /* -- too many -------------------------------------------------------------------------------------------- */
@@ -1139,7 +1164,7 @@ static int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s)
 
     if (entered < 0)
         return entered;
-    result = lev_bev_adopt(s, h->child.base, c->bev, 0, 1);
+    result = c->is_taken ? LEV_TOO_LATE : lev_bev_adopt(s, h->child.base, c->bev, 0, 1);
     if (result >= 0)
         c->is_shown = 1;
     lev_leave(h->child.base, entered);

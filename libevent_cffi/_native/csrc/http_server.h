@@ -21,7 +21,8 @@ enum {                          /* more answers of calls that fail */
     LEV_NO_REQUEST = -64,       /* nothing is left of it */
     LEV_TOO_LATE = -65,         /* half of it has been sent */
     LEV_BAD_VHOST = -66,
-    LEV_BAD_BEV = -67
+    LEV_BAD_BEV = -67,
+    LEV_TOO_EARLY = -68         /* its body has not come yet */
 };
 
 #define LEV_FAILED 5            /* a trampoline's answer: the user's function raised, and the server goes on */
@@ -80,6 +81,8 @@ struct lev_sconn {
     int is_in;                  /* the headers of that are in: 2.2 only */
     int is_doomed, is_refused, is_lifted;
     int is_shown;               /* Python has its bufferevent */
+    struct lev_bev *taker;      /* and uses it for something else than HTTP; see lev_sreq_take_over() */
+    int is_taken;               /* it did, or does */
     struct evbuffer_cb_entry *counter;  /* counts what comes from a slow client, in 2.1 */
     size_t received;
 };
