@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -253,3 +255,126 @@ def test_expect_is_answered_before_the_pieces(plain_base: EventBase, server: Ser
         return read_all(sock)
 
     assert split(Client(plain_base, server.bound[0].address, talk).finish())[2] == b"abc"
+
+
+# -- virtual hosts -------------------------------------------------------------------------------------------
+
+
+class Hosts:
+    """A server with virtual hosts, and a client that stops in the middle of a body."""
+
+    def __init__(self, base: EventBase, server: Server) -> None:
+        self.base, self.server = base, server
+        self.told: list[Any] = []
+        self.inner, self.outer = Server(base), Server(base)
+        self.outer.add_virtual_host("*.inner.example", self.inner)
+        self.outer.add_alias("alias.example")
+        server.add_virtual_host("*.example", self.outer)
+        for name, each in (("own", server), ("outer", self.outer), ("inner", self.inner)):
+            each.route("/up", self.handler(name), stream=True)
+        server.bind(("127.0.0.1", 0))
+        self.at_first: Any = lambda request: None
+
+    def handler(self, name: str) -> Any:
+        handle = collect(self.told)
+
+        def noted(request: Request) -> None:
+            assert request.server in (self.server, self.outer, self.inner)
+            self.told.append(name)
+            handle(request)
+            on_body = request.on_body
+
+            def first(request: Request, chunk: Buffer) -> None:
+                request.on_body = on_body
+                assert on_body is not None
+                on_body(request, chunk)
+                self.at_first(request)
+                self.seen.set()
+
+            request.on_body = first
+
+        return noted
+
+    def send(self, host: str) -> bytes:
+        """Send a body in two halves, the second when the first was seen, where that can be."""
+        self.told.clear()
+        self.seen = threading.Event()
+        whole = post(b"abcdef").replace(b"Host: localhost", b"Host: " + host.encode())
+
+        def talk(sock: socket.socket) -> bytes:
+            sock.sendall(whole[:-3])
+            if STREAMS:
+                assert self.seen.wait(10)
+            sock.sendall(whole[-3:])
+            return read_all(sock)
+
+        answer: bytes = Client(self.base, self.server.bound[0].address, talk).finish()
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost", "own"),
+        ("example", "own"),
+        ("a.example:80", "outer"),
+        ("A.B.EXAMPLE", "outer"),
+        ("alias.example", "outer"),
+        ("a.inner.example", "inner"),
+        ("inner.example", "outer"),
+        (".inner.example", "inner"),
+        ("a.inner.example.b.example", "outer"),
+    ],
+)
+def test_pieces_go_to_the_virtual_host(plain_base: EventBase, server: Server, host: str, name: str) -> None:
+    """To the same that libevent finds when the request is whole."""
+    hosts = Hosts(plain_base, server)
+    assert split(hosts.send(host))[2] == b"abcdef"
+    assert hosts.told[:2] == [name, "POST"]
+    assert hosts.told[2:] == ([b"abc", b"def", "end"] if STREAMS else [b"abcdef", "end"])
+    for own, each in (("own", server), ("outer", hosts.outer), ("inner", hosts.inner)):
+        each.remove_route("/up")
+        each.route("/up", lambda request, own=own: request.reply(200, own))
+    whole = post(b"x").replace(b"Host: localhost", b"Host: " + host.encode())
+    assert split(ask(plain_base, server, whole))[2] == name.encode()
+
+
+@pytest.mark.skipif(not STREAMS, reason="libevent 2.1 keeps bodies until they are whole")
+def test_a_virtual_host_may_go_while_a_body_comes(plain_base: EventBase, server: Server) -> None:
+    """One that is removed finishes; with one that is closed the connection goes, and nobody gets a half."""
+    hosts = Hosts(plain_base, server)
+    hosts.at_first = lambda request: hosts.outer.remove_virtual_host(hosts.inner)
+    assert split(hosts.send("a.inner.example"))[2] == b"abcdef"
+    hosts.at_first = lambda request: hosts.outer.close()
+    assert hosts.send("a.example") == b""
+    assert hosts.told == ["outer", "POST", b"abc"]
+    hosts.at_first = lambda request: None
+    assert split(hosts.send("a.example"))[2] == b"abcdef"
+    assert hosts.told[0] == "own"
+    hosts.inner.close()
+
+
+def test_a_virtual_host_that_is_removed_answers_what_it_has(plain_base: EventBase, server: Server) -> None:
+    """It is told of its requests until they are over, and held no longer."""
+    told = []
+
+    def complete(request: Request) -> None:
+        told.append(request.server.closed)
+
+    def later(request: Request) -> None:
+        request.start()
+        request.send_chunk(b"lat", lambda request: (request.send_chunk(b"er"), request.end()))
+
+    def handle(request: Request) -> None:
+        request.defer()
+        request.on_complete = complete
+        server.remove_virtual_host(request.server)
+        plain_base.call_later(0.01, later, request)
+
+    server.add_virtual_host("*host", Server(plain_base, handle))
+    assert split(ask(plain_base, server, get()))[2].replace(b"\r\n", b"") == b"3lat2er0"
+    assert told == [False]
+    assert split(ask(plain_base, server, get()))[0] == 404
+    before = weakref.WeakSet(child for child in plain_base._children.values() if child is not server)
+    gc.collect()
+    assert not [each for each in before if isinstance(each, Server)]

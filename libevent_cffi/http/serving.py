@@ -161,8 +161,7 @@ class Serving(Settings):
         Have ``handler(request)`` answer for exactly this path, decoded; also a decorator.
 
         With *stream* it is called when the head of the request is in, and the body comes to on_body; what is
-        answered before that has ended is sent then.  (libevent >= 2.2, and without virtual hosts; otherwise
-        the body comes in one piece.)
+        answered before that has ended is sent then.  (libevent >= 2.2; below it the body comes in one piece.)
 
         Raises ValueError for a path that does not begin with "/" or has a handler, TypeError, ClosedError.
 

@@ -54,11 +54,25 @@ static void lev_sreq_orphan(struct lev_sreq *r)
     r->req = NULL;
 }
 
+/* Its server goes; half of a body may have gone to that, and the other half is for nobody else. */
+static void lev_sreq_abandon(struct lev_sreq *r)
+{
+    if (r->is_reading && r->conn != NULL) {
+        evhttp_request_set_chunked_cb(r->req, NULL);
+        lev_sconn_doom(r->conn);
+    }
+    lev_sreq_orphan(r);
+}
+
 /* Forget it: its name means nothing any more. */
 static void lev_sreq_free(struct lev_sreq *r)
 {
+    struct lev_http *h = r->server;
+
     lev_sreq_orphan(r);
-    lev_name_free(&r->server->requests, r->token);
+    lev_name_free(&h->requests, r->token);
+    if (--h->live == 0 && h->was_host && h->parent == NULL && !h->child.closed)
+        event_active(&h->later, EV_TIMEOUT, 1);     /* nothing may hold it any more */
     r->server = NULL;
     lev_free(r->reason);
     r->reason = NULL;
@@ -431,6 +445,7 @@ static struct lev_sreq *lev_sreq_new(struct lev_http *h, struct lev_sconn *c, st
         lev_free(r);
         return NULL;
     }
+    h->live++;
     r->refs = 1;
     r->left = -1;
     r->server = h;
@@ -590,6 +605,8 @@ static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhtt
 {
     struct lev_sreq *r = c->request != NULL ? c->request : lev_sreq_new(h, c, req);
 
+    if (r != NULL)
+        h = r->server;                  /* which has seen the head of it */
 #ifndef LEV_HAVE_evhttp_set_newreqcb
     lev_sconn_stop_counting(c);
 #endif
@@ -677,12 +694,15 @@ static int lev_on_headers(struct evhttp_request *req, void *arg)
     struct lev_sconn *c = req->on_complete_cb_arg;
     struct lev_http *h = c->server;
     struct lev_sreq *r;
+    const char *host = h->hosts != NULL ? evhttp_request_get_host(req) : NULL;
 
     (void)arg;
     c->is_in = 1;
-    if (!h->wants_headers || h->hosts != NULL || c->is_doomed || c->is_refused || h->child.closed)
+    if (c->is_doomed || c->is_refused || h->child.closed || !lev_is_framed(req) || !(h->methods & req->type))
         return 0;
-    if (!lev_is_framed(req) || !(h->methods & req->type))
+    if (host != NULL)
+        h = lev_http_for(h, host);
+    if (!h->wants_headers || h->child.closed)
         return 0;
     if (!lev_child_may_call(&h->child) || lev_child_has_to_wait(&h->child))
         return 0;

@@ -20,7 +20,7 @@ static int lev_py_http_bev(int64_t token, int slot);
 
 static void lev_sreq_lost(struct lev_sreq *r);
 static void lev_sreq_free(struct lev_sreq *r);
-static void lev_sreq_orphan(struct lev_sreq *r);
+static void lev_sreq_abandon(struct lev_sreq *r);
 static void lev_sreq_unwatch(struct lev_sreq *r);
 static void lev_on_request(struct evhttp_request *req, void *arg);
 #ifdef LEV_HAVE_evhttp_set_newreqcb
@@ -141,13 +141,6 @@ static void lev_name_free(struct lev_names *names, int64_t token)
 }
 
 /* -- connections ----------------------------------------------------------------------------------------- */
-
-static struct lev_http *lev_http_root(struct lev_http *h)
-{
-    while (h->parent != NULL)
-        h = h->parent;
-    return h;
-}
 
 static struct lev_sconn **lev_sconn_bucket(struct lev_http *h, const struct evhttp_connection *evcon)
 {
@@ -806,22 +799,6 @@ static void lev_http_renew(struct lev_child *child)
     }
 }
 
-/* It answers for no other server any more. */
-static void lev_http_leave_parent(struct lev_http *h)
-{
-    struct lev_http **at;
-
-    if (h->parent == NULL)
-        return;
-    for (at = &h->parent->hosts; *at != NULL; at = &(*at)->next_host)
-        if (*at == h) {
-            *at = h->next_host;
-            break;
-        }
-    evhttp_remove_virtual_host(h->parent->http, h->http);
-    h->parent = NULL;
-}
-
 static void lev_http_end(struct lev_child *child)
 {
     struct lev_http *h = (struct lev_http *)child;
@@ -849,7 +826,7 @@ static void lev_http_end(struct lev_child *child)
     }
     for (i = 0; i < h->requests.size; i++)      /* of a virtual host: libevent goes on with them */
         if (h->requests.all[i].token != 0)
-            lev_sreq_orphan(h->requests.all[i].what);
+            lev_sreq_abandon(h->requests.all[i].what);
     lev_http_drop_event(&h->claim);
     lev_http_drop_event(&h->doom);
     lev_http_drop_event(&h->later);
@@ -858,6 +835,7 @@ static void lev_http_end(struct lev_child *child)
     lev_free(h->clients.all);
     lev_free(h->by_evcon);
     lev_free(h->content_type);
+    lev_http_drop_aliases(h);
     h->content_type = NULL;
     h->by_evcon = NULL;
     h->requests.all = h->clients.all = NULL;
@@ -869,7 +847,7 @@ static int lev_http_is_armed(struct lev_child *child)
     struct lev_http *h = (struct lev_http *)child;
 
     return h->bound_count > 0 || h->connections != NULL || h->fresh != NULL || h->queue != NULL || h->parent != NULL
-        || h->is_stopping;
+        || h->live > 0 || h->is_stopping;
 }
 
 static void lev_http_deliver_again(struct lev_child *child)
@@ -1022,48 +1000,6 @@ static int lev_http_set_content_type(struct lev_http *h, const char *type)
         result = LEV_ERRNO;
     lev_leave(h->child.base, entered);
     return result;
-}
-
-static int lev_http_add_host(struct lev_http *h, const char *pattern, struct lev_http *host)
-{
-    int result = LEV_BAD_VHOST, entered = lev_child_enter(&h->child);
-
-    if (entered < 0)
-        return entered;
-    if (host->child.base == h->child.base && !host->child.closed && host->parent == NULL && host->bound_count == 0
-        && lev_http_root(h) != host && evhttp_add_virtual_host(h->http, pattern, host->http) == 0) {
-        host->parent = h;
-        host->next_host = h->hosts;
-        h->hosts = host;
-        result = 0;
-    }
-    lev_leave(h->child.base, entered);
-    return result;
-}
-
-static int lev_http_remove_host(struct lev_http *h, struct lev_http *host)
-{
-    int result = LEV_BAD_VHOST, entered = lev_child_enter(&h->child);
-
-    if (entered < 0)
-        return entered;
-    if (host->parent == h) {
-        lev_http_leave_parent(host);
-        result = 0;
-    }
-    lev_leave(h->child.base, entered);
-    return result;
-}
-
-static int lev_http_alias(struct lev_http *h, const char *name, int add)
-{
-    int result, entered = lev_child_enter(&h->child);
-
-    if (entered < 0)
-        return entered;
-    result = add ? evhttp_add_server_alias(h->http, name) : evhttp_remove_server_alias(h->http, name);
-    lev_leave(h->child.base, entered);
-    return result == 0 ? 0 : LEV_BAD_VHOST;
 }
 
 static int lev_http_count(struct lev_http *h)

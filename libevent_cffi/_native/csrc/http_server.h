@@ -131,17 +131,26 @@ struct lev_bound {              /* one address that a server listens on */
     long forks;
 };
 
+struct lev_alias {
+    struct lev_alias *next;
+    char *name;
+};
+
 struct lev_http {
     struct lev_child child;
     struct evhttp *http;
-    struct lev_http *parent;            /* it is a virtual host of that one */
-    struct lev_http *hosts, *next_host; /* its own virtual hosts */
+    struct lev_http *parent;            /* it is a virtual host of that one, */
+    char *pattern;                      /* for these hosts */
+    struct lev_http *hosts, *next_host; /* its own virtual hosts, in libevent's order */
+    struct lev_alias *aliases;
     struct lev_names clients, requests;
     struct lev_sconn *connections, *fresh, *doomed;
     struct lev_sconn **by_evcon;
     int bucket_count;
     struct lev_sreq *queue, **queue_end;        /* what is to be told later */
     int count, bound_count;
+    int live;                   /* requests; one that was a virtual host may have some still, and nothing else */
+    int was_host;
     int max_connections;        /* 0: any number */
     int is_stopping, stop_told;
     int inside;                 /* calls of ours: what libevent tells during them is told later */

@@ -36,5 +36,6 @@
 #include "ratelimit.c"
 #include "bevtls.c"
 #include "http_server.h"
+#include "http_hosts.c"
 #include "http_server.c"
 #include "http_request.c"
