@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ from libevent_cffi import EventBase
 from libevent_cffi._native import lib
 from libevent_cffi.dns import Question, Request, Resolver, Server
 from libevent_cffi.errors import ClosedError, DNSError, FeatureUnavailableError, WrongThreadError
-from libevent_cffi.flags import DNSErrorCode, DNSFlag, DNSSection, DNSType
+from libevent_cffi.flags import DNSErrorCode, DNSFlag, DNSSection, DNSType, LoopFlag
 
 LOCAL = ("127.0.0.1", 0)
 HAS_TCP = hasattr(lib, "evdns_add_server_port_with_listener")
@@ -714,6 +715,51 @@ def test_nothing_is_left_behind(plain_base: EventBase, run: Run) -> None:
     assert after[1:] == before[1:]
     if sys.implementation.name != "pypy":
         assert after[0] <= before[0] + 4
+
+
+FLOOD = """
+import os, socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.connect(("127.0.0.1", int(sys.argv[1])))
+    while os.getppid() != 1:
+        try:
+            sock.send(bytes.fromhex(sys.argv[2]))
+        except OSError:
+            pass
+"""
+
+
+def test_a_flood_leaves_the_others_their_turn(plain_base: EventBase, run: Run) -> None:
+    """libevent reads until nothing is left, which is never here; afterwards all is as before."""
+    told, ticks = [0], [0]
+
+    def handler(request: Request) -> None:
+        told[0] += 1
+        end = time.monotonic() + 0.0003  # slower than any sender
+        while time.monotonic() < end:
+            pass
+        request.respond()
+
+    def tick() -> None:
+        ticks[0] += 1
+        if ticks[0] == 5:
+            plain_base.loop_break()
+
+    with Server(plain_base, LOCAL, handler) as server:
+        command = [sys.executable, "-c", FLOOD, str(server.port), query("one.example").hex()]
+        with subprocess.Popen(command) as process:
+            try:
+                while told[0] < 10:
+                    plain_base.loop(LoopFlag.ONCE)
+                plain_base.every(0.01, tick, keepalive=False)
+                run(plain_base)
+            finally:
+                process.kill()
+        client = Client(server)
+        with client.sock:
+            while client.none_came():  # as long as the flood's rest is answered, it may be dropped too
+                client.ask("one.example")
+                plain_base.poll(0.1)
 
 
 # -- packets that mean harm ----------------------------------------------------------------------------------

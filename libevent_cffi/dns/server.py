@@ -38,8 +38,9 @@ class Server(children.Child):
       SERVFAIL; KeyboardInterrupt and SystemExit end the loop too.
     - *tcp*, with *tcp_max_clients* and *tcp_idle_timeout* (whole seconds): libevent 2.2.
 
-    It is held by its base.  While many datagrams come they are handled before anything else.  Up to libevent
-    2.1.12 a datagram that is too short would end the process: the kernel, where it is Linux, drops such ones.
+    It is held by its base.  While more datagrams come than it can handle everything else has its turn every
+    twentieth of a second, and the kernel, where it is Linux, drops some of them meanwhile.  Up to libevent
+    2.1.12 a datagram that is too short would end the process: there the kernel drops such ones too.
 
     Raises OSError when the address cannot be bound; FeatureUnavailableError for TCP on 2.1, and for any
     server on 2.1 where the system cannot drop datagrams; TypeError, ValueError, ClosedError,

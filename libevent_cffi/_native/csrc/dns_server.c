@@ -4,7 +4,9 @@
  * What comes is kept in the server's list until Python takes it up as a child of its own, which holds libevent's
  * request until that has been answered or dropped, once.
  *
- * libevent reads a server's socket until it is empty (evdns.c:server_port_read).  A reply that cannot be sent,
+ * libevent reads a server's socket until it is empty (evdns.c:server_port_read), which in a flood is never.  When
+ * that has gone on for LEV_LONGEST_READ, the kernel is told to take no more for this socket, what it has is kept in
+ * the list, and the loop looks at everything else before they are handled and the socket hears again.  A reply that cannot be sent,
  * such as one to port 0, is queued and sent again when the socket is writable; a port that is closed meanwhile
  * would be freed by the function that goes on to use it (evdns.c:server_port_ready_callback).  So a server is
  * not ended before such replies are gone.
@@ -12,6 +14,8 @@
 
 #define LEV_NO_FILTER (-101)
 #define LEV_DNS_ANSWERED (-102)
+#define LEV_SHORTEST_DATAGRAM 20        /* its head of 8 bytes, and the 12 of a question's head */
+#define LEV_LONGEST_READ 0.05            /* seconds */
 #define LEV_MOST_INCOMING 1024  /* that wait for Python; what comes more is dropped, and asked again */
 
 struct lev_incoming {
@@ -25,6 +29,9 @@ struct lev_dns_server {
     struct evdns_server_port *port, *tcp_port;
     struct evconnlistener *listener;    /* belongs to the tcp_port */
     struct event flushed;               /* pending: a reply waits in libevent */
+    struct event rested;                /* active or pending: handlers were called since everything was looked at */
+    double since;                       /* the time of the first of them; 0: there was none */
+    int deaf;                           /* the kernel takes nothing more; 2: the others are having their turn */
     struct lev_incoming *first, *last;
     struct lev_dns_request *requests;
     int incoming_count;
@@ -77,12 +84,47 @@ static void lev_dns_server_leave_to_parent(struct lev_dns_server *s)
 #endif
 }
 
-static void lev_dns_server_tell(struct lev_dns_server *s)
+#ifdef SO_ATTACH_FILTER
+/* The length is that of the UDP packet, with its head of 8 bytes. */
+static int lev_drop_shorter(evutil_socket_t fd, unsigned length)
+{
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, length, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+        BPF_STMT(BPF_RET | BPF_K, 0)};
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+#endif
+
+static void lev_dns_server_hear(struct lev_dns_server *s, int hears)
+{
+    s->deaf = !hears;
+#ifdef SO_ATTACH_FILTER
+    lev_drop_shorter(s->fd, hears ? LEV_SHORTEST_DATAGRAM : 0xffffffff);
+#endif
+}
+
+/* A handler is to be called: see whether it is the others' turn afterwards. */
+static void lev_dns_server_look_at_time(struct lev_dns_server *s)
+{
+    double now = lev_clock();
+
+    if (s->since == 0) {
+        s->since = now;
+        event_active(&s->rested, EV_TIMEOUT, 1);
+    } else if (!s->deaf && now - s->since > LEV_LONGEST_READ)
+        lev_dns_server_hear(s, 0);
+}
+
+static void lev_dns_server_tell(struct lev_dns_server *s, int all)
 {
     struct lev_child *c = &s->child;
 
-    while ((s->first != NULL || s->undelivered) && !c->closed && !c->base->closed && !lev_child_has_to_wait(c)) {
-        int answer = lev_child_call(c, lev_call_dns_request, NULL);
+    while ((all || !s->deaf) && (s->first != NULL || s->undelivered) && !c->closed && !c->base->closed && !lev_child_has_to_wait(c)) {
+        int answer;
+        lev_dns_server_look_at_time(s);
+        answer = lev_child_call(c, lev_call_dns_request, NULL);
         if (c->base->forked) {
             lev_dns_server_leave_to_parent(s);
             return;
@@ -99,8 +141,27 @@ static void lev_dns_server_tell(struct lev_dns_server *s)
             }
         }
     }
-    if ((s->first != NULL || s->undelivered) && !c->closed && !c->base->closed)
+    if ((s->first != NULL || s->undelivered) && !s->deaf && !c->closed && !c->base->closed)
         lev_child_remember(c);
+}
+
+/* libevent has come back from reading; when it was deaf by then, a second time in the next pass. */
+static void lev_on_rested(evutil_socket_t fd, short what, void *arg)
+{
+    static const struct timeval soon = {0, 0};
+    struct lev_dns_server *s = arg;
+
+    (void)fd;
+    (void)what;
+    s->since = 0;
+    if (!s->deaf || s->child.base->forked)
+        return;
+    if (s->deaf++ == 1)
+        event_add(&s->rested, &soon);
+    else {
+        lev_dns_server_hear(s, 1);
+        lev_dns_server_tell(s, 0);
+    }
 }
 
 static void lev_dns_server_incoming(struct lev_dns_server *s, struct evdns_server_request *request, int is_tcp)
@@ -123,7 +184,7 @@ static void lev_dns_server_incoming(struct lev_dns_server *s, struct evdns_serve
         s->first = i;
     s->last = i;
     s->incoming_count++;
-    lev_dns_server_tell(s);
+    lev_dns_server_tell(s, is_tcp);
 }
 
 static void lev_on_dns_request(struct evdns_server_request *request, void *arg)
@@ -307,6 +368,7 @@ static void lev_dns_server_stop(struct lev_child *c)
     struct lev_dns_server *s = (struct lev_dns_server *)c;
     struct lev_incoming *i;
 
+    event_del(&s->rested);
     while (s->requests != NULL)
         evdns_server_request_drop(lev_dns_request_detach(s->requests));
     while ((i = lev_incoming_pop(s)) != NULL) {
@@ -333,6 +395,9 @@ static void lev_dns_server_end(struct lev_child *c)
         event_base_loop(c->base->eb, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     event_del(&s->flushed);
     event_debug_unassign(&s->flushed);
+    event_debug_unassign(&s->rested);
+    if (s->deaf)
+        lev_dns_server_hear(s, 1);      /* others may have this socket too */
     if (s->tcp_port != NULL)
         evdns_close_server_port(s->tcp_port);
     evdns_close_server_port(s->port);
@@ -346,7 +411,7 @@ static int lev_dns_server_is_armed(struct lev_child *c)
 
 static void lev_dns_server_deliver_again(struct lev_child *c)
 {
-    lev_dns_server_tell((struct lev_dns_server *)c);
+    lev_dns_server_tell((struct lev_dns_server *)c, 0);
 }
 
 static const struct lev_kind lev_dns_server_kind = {lev_dns_server_end, lev_dns_server_is_armed,
@@ -361,14 +426,10 @@ static const struct lev_kind lev_dns_server_kind = {lev_dns_server_end, lev_dns_
 static int lev_drop_short_datagrams(evutil_socket_t fd)
 {
 #ifdef SO_ATTACH_FILTER
-    /* The length is that of the UDP packet, with its head of 8 bytes. */
-    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0), BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 20, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, 0xffffffff), BPF_STMT(BPF_RET | BPF_K, 0)};
-    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
     char byte;
     int passes;
 
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0)
+    if (lev_drop_shorter(fd, LEV_SHORTEST_DATAGRAM) != 0)
         return LEV_ERRNO;
     for (passes = 0; passes < 100000 && recv(fd, &byte, 1, MSG_DONTWAIT) >= 0; passes++)
         ;
@@ -411,6 +472,7 @@ static int lev_dns_server_open(struct lev_dns_server *s, struct lev_base *l, int
 #endif
     if (s->port != NULL) {      /* what it has taken is its own from here on, also when the rest failed */
         event_assign(&s->flushed, l->eb, fd, EV_WRITE, lev_on_flushed, s);
+        event_assign(&s->rested, l->eb, -1, 0, lev_on_rested, s);
         lev_child_begin(&s->child, l, &lev_dns_server_kind);
         result = tcp_fd >= 0 && s->tcp_port == NULL ? LEV_ERRNO : 0;
     }
