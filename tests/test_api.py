@@ -341,6 +341,18 @@ Call()
     reply(message)
     fail()
     defer()
+ClientCall()
+    base
+    done
+    error
+    cancelled
+    result()
+    wait(timeout=None)
+    cancel()
+    name
+    request
+    status
+    pool
 HookContext()
     request
     body
@@ -359,6 +371,16 @@ Server(server)
     closed
 Message(**values)
     from_bytes(data)
+Pool(base, *connections, timeout=None)
+    base
+    timeout
+    connections
+    add_connection(connection)
+    remove_connection(connection)
+    call(name, request, reply, callback=None, *args)
+    add_hook(type, hook)
+    close()
+    closed
 Schema(classes)
 """
 

@@ -6,17 +6,21 @@ event_rpcgen.py makes.  ``python -m libevent_cffi rpcgen FILE`` writes the class
 """
 
 from .call import Call
+from .clientcall import ClientCall
 from .fields import array, data, int32, int64, string, struct
 from .hooks import HookContext, HookHandle
 from .message import Message
+from .pool import Pool
 from .schema import Schema, load, loads
 from .server import Server
 
 __all__ = [
     "Call",
+    "ClientCall",
     "HookContext",
     "HookHandle",
     "Message",
+    "Pool",
     "Schema",
     "Server",
     "array",

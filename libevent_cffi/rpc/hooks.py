@@ -209,22 +209,31 @@ class HookContext:
             raise ValueError("it pauses already: resume() takes CONTINUE or TERMINATE")
         if self._state == _OVER or self._answer is not None or self._owner.closed:
             raise ClosedError(f"{self!r}: there is nothing to resume, or it was resumed already")
+        self._owner._base.update_now()  # refuses another thread, also while the hook runs
         if self._state == _PAUSED:
             self._owner._base.call_soon(self._go_on)
         self._answer = result
 
     def _run(self) -> None:
         """Ask one hook after another, and tell the end."""
+        try:
+            self._ask_all()
+        except BaseException:  # Ctrl-C in a hook, or the end of the program: it will not be asked again
+            self._end(False)
+            raise
+
+    def _ask_all(self) -> None:
         for handle in self._handles:
+            self._answer = None  # a hook that resumed, and did not pause, resumed nothing
             result = self._ask(handle)
+            if self._state == _OVER:
+                return
             if result == HookResult.PAUSE:
                 if self._answer is None:
                     self._state = _PAUSED
                     self._paused()
                     return
                 result, self._answer = self._answer, None
-            if self._state == _OVER:
-                return
             if result == HookResult.TERMINATE:
                 self._end(False)
                 return
