@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from http_peer import DEADLINE, Client, ask, exchange, get, read_all, read_head, split
@@ -688,3 +688,84 @@ def test_more_methods_need_a_newer_libevent(plain_base: EventBase) -> None:
     """And say so."""
     with pytest.raises(FeatureUnavailableError, match="libevent 2"):
         Server(plain_base, methods={"BREW": True})
+
+
+# -- pages of errors -----------------------------------------------------------------------------------------
+
+TWO_HOSTS = get("/b", "Host: other")  # which only we refuse
+NATIVE = util.features()["http_error_page"]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "everywhere"),
+    [
+        (TWO_HOSTS, 400, True),
+        (b"GET /a HTTP/1.1\r\nnonsense\r\n\r\n", 400, False),
+        (b"GET\r\n\r\n", 400, False),
+        (get("/a", "X: " + "y" * 100000), 400, False),
+        (get("/a", "Content-Length: 100000", method="POST"), 413, False),
+        (get("/a", "Content-Length: 3", "Expect: wonders", method="POST"), 417, False),
+        (get("/a", method="BREW"), 501, False),
+        (get("/a", method="TRACE"), 501, False),
+    ],
+)
+def test_error_pages_of_libevents_own(
+    plain_base: EventBase, server: Server, data: bytes, status: int, everywhere: bool
+) -> None:
+    """The function makes them too, of what no handler sees; then the next one is served."""
+    seen = []
+
+    def page(request: Request, status: int, reason: str) -> Optional[bytes]:
+        seen.append((request.method, request.target, request.headers, request.answered, repr(request)))
+        with pytest.raises(ClosedError):
+            request.reply()
+        return f"<p>{status} {reason}".encode() if len(seen) == 1 else None
+
+    server.max_body_size = 1000
+    server.error_page = page
+    for n in range(2):
+        code, headers, body = split(ask(plain_base, server, data))
+        assert (code, headers["Connection"]) == (status, "close")
+        if everywhere or NATIVE:
+            assert headers["Content-Type"].startswith("text/html")
+            assert int(headers["Content-Length"]) == len(body)
+            assert body.startswith(b"<p>%d " % status if n == 0 else b"<!DOCTYPE html>")
+    assert len(seen) == 2 * (everywhere or NATIVE)
+    assert split(ask(plain_base, server, get()))[2] == b"hello"
+
+
+@pytest.mark.parametrize("what", ["raise", "server", "base", "connection", "interrupt", "break"])
+def test_the_page_of_an_error_may_do_anything(
+    plain_base: EventBase, server: Server, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """Nothing crashes; what cannot be made is libevent's page, or none."""
+
+    def page(request: Request, status: int, reason: str) -> bytes:
+        if what == "raise":
+            raise RuntimeError("no page")
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        if what == "break":
+            plain_base.loop_break()
+        else:
+            {"server": server, "base": plain_base, "connection": request.connection}[what].close()
+        return b"page"
+
+    server.error_page = page
+    with socket.create_connection(server.bind(("127.0.0.1", 0)).address) as sock:
+        sock.settimeout(DEADLINE)
+        sock.sendall(TWO_HOSTS)
+        plain_base.on_readable(sock, plain_base.loop_exit)
+        plain_base.call_later(DEADLINE, plain_base.loop_exit)
+        with caplog.at_level(logging.ERROR, "libevent"):
+            if what == "interrupt":
+                with pytest.raises(KeyboardInterrupt):
+                    plain_base.dispatch()
+            if what in ("interrupt", "break"):
+                plain_base.dispatch()
+            if not plain_base.closed:
+                plain_base.dispatch()
+        answer = read_all(sock)
+    assert answer == b"" or split(answer)[0] == 400
+    assert ("no page" in caplog.text) == (what == "raise")
+    assert answer or what not in ("raise", "interrupt", "break")

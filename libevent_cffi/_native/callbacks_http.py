@@ -137,6 +137,18 @@ def lev_py_http_bev(token: int, slot: int) -> int:
 
 
 @trampoline
+def lev_py_http_page(token: int, number: int, status: int, slot: int) -> int:
+    """libevent, or C for it, answers with an error: error_page(request, status, reason)."""
+    loop = loops[slot]
+    try:
+        server = loop._children[token]
+    except KeyError:
+        return STALE
+    server._make_page(number, status)
+    return DONE
+
+
+@trampoline
 def lev_py_http_stopped(token: int, slot: int) -> int:
     """A server that was to stop has no connection any more."""
     loop = loops[slot]

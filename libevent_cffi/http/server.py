@@ -53,7 +53,7 @@ class Server(Serving):
     - *default_content_type*: for answers that say none themselves; None: no header.
     - *lingering_close*: read a body that is too long to its end before 413 is answered.
     - *on_request*: ``on_request(request)`` before the handler.
-    - *error_page*: ``error_page(request, status, reason)`` gives the body of error(), or None for the usual.
+    - *error_page*: ``error_page(request, status, reason)`` gives the body of error replies; None: the usual.
     - *bufferevent_factory*: ``bufferevent_factory(base)`` makes the BufferEvent of each connection, without a
       socket yet.  If it raises, the connection is refused.
 

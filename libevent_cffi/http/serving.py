@@ -138,6 +138,13 @@ class Serving(Settings):
         except Exception as error:
             _log.error("a connection to %s is refused: no BufferEvent", repr(self), exc_info=error)
 
+    def _make_page(self, number: int, status: int) -> None:
+        """Give C the page of an error that has no handler."""
+        request = self._requests.get(number) or self._request(number)
+        request._answered = True
+        page = self._page_of(request, status, reply.phrase(status))
+        lib.lev_http_put_page(self._c, page, len(page))
+
     @delivers
     def _page_of(self, request: Request, status: int, reason: str) -> bytes:
         callback = self._error_page

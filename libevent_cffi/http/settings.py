@@ -84,6 +84,10 @@ class Settings(children.Child):
         """
         Gives the body of error replies, as ``error_page(request, status, reason)``; None: the usual one.
 
+        Those are error()'s, and those to requests that no handler sees: one whose body has no certain end or
+        that names two hosts (400), and with libevent >= 2.2 one that is no HTTP or too long (400, 413) or has
+        a method that is not allowed (501).  Where libevent does not know the target any more it is ''.
+
         Wraps: evhttp_set_errorcb() <event2/http.h>; libevent >= 2.2, its effect.
         """
         return self._error_page
@@ -91,6 +95,7 @@ class Settings(children.Child):
     @error_page.setter
     def error_page(self, callback: Optional[Callable[[Request, int, str], Optional[bytes]]]) -> None:
         self._set_callable("error_page", callback)
+        self._set(lib.LEV_SET_WANTS_PAGE, callback is not None)
         self._error_page = callback
 
     @property

@@ -31,6 +31,7 @@
 #define LEV_SET_METHODS ...
 #define LEV_SET_WANTS_HEADERS ...
 #define LEV_SET_WANTS_BEV ...
+#define LEV_SET_WANTS_PAGE ...
 
 #define LEV_COPY_LINE ...
 #define LEV_COPY_HOST ...
@@ -53,6 +54,7 @@ int lev_http_remove_host(struct lev_http *h, struct lev_http *host);
 int lev_http_alias(struct lev_http *h, const char *name, int add);
 int lev_http_count(struct lev_http *h);
 int lev_http_offer(struct lev_http *h, struct lev_bev *s);
+int lev_http_put_page(struct lev_http *h, const char *text, size_t size);
 int lev_http_method(const char *name, int has_body);
 int lev_http_stop(struct lev_http *h);
 int lev_bound_open(struct lev_bound *b, struct lev_http *h, int fd, const char *path, uint64_t device,
@@ -89,3 +91,4 @@ extern "Python" int lev_py_request_event(int64_t token, int64_t request, int wha
 extern "Python" int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
 extern "Python" int lev_py_http_stopped(int64_t token, int slot);
 extern "Python" int lev_py_http_bev(int64_t token, int slot);
+extern "Python" int lev_py_http_page(int64_t token, int64_t request, int status, int slot);

@@ -158,6 +158,67 @@ static int lev_sreq_is_lost(const struct lev_sreq *r)
     return r->req == NULL || r->conn == NULL || r->conn->is_doomed;
 }
 
+/* Have Python make the page of an error.  -1: it did not. */
+static int lev_sreq_ask_for_page(struct lev_sreq *r, struct evbuffer *page, int status)
+{
+    struct lev_http *h = r->server;
+    struct lev_base *l = h->child.base;
+
+    if (!h->wants_page || h->page != NULL || !lev_child_may_call(&h->child) || lev_child_has_to_wait(&h->child))
+        return -1;
+    h->page = page;
+    lev_delivered(l, lev_py_http_page(h->child.token, r->token, status, l->slot));
+    h->page = NULL;
+    lev_child_after_callback(&h->child);
+    return evbuffer_get_length(page) > 0 ? 0 : -1;
+}
+
+#ifdef LEV_HAVE_evhttp_set_errorcb
+
+/* libevent answers with an error, by itself or for lev_sreq_fail(). */
+static int lev_on_error_page(struct evhttp_request *req, struct evbuffer *page, int status, const char *reason,
+    void *arg)
+{
+    struct lev_http *h = arg;
+    struct lev_sconn *c = lev_sconn_of(h, req->evcon);
+    struct lev_sreq *r = c != NULL ? c->request : NULL;
+
+    (void)reason;
+    if (c == NULL || c->is_doomed || c->is_refused || !(r != NULL ? r->server : h)->wants_page)
+        return -1;
+    if (r == NULL)
+        r = lev_sreq_new(h, c, req);
+    if (r == NULL)
+        return -1;
+    r->state = LEV_SREQ_ANSWERED;
+    r->is_reading = 0;
+    return lev_sreq_ask_for_page(r, page, status);
+}
+
+static void lev_sreq_send_error(struct lev_sreq *r, int status)
+{
+    evhttp_send_error(r->req, status, NULL);
+}
+
+#else
+
+static void lev_sreq_send_error(struct lev_sreq *r, int status)
+{
+    struct evbuffer *page = r->server->wants_page ? evbuffer_new() : NULL;
+    struct evhttp_request *req = r->req;
+
+    if (page != NULL && lev_sreq_ask_for_page(r, page, status) == 0) {
+        evhttp_add_header(req->output_headers, "Content-Type", "text/html; charset=utf-8");
+        evhttp_add_header(req->output_headers, "Connection", "close");
+        evhttp_send_reply(req, status, NULL, page);
+    } else if (!r->server->child.base->forked)
+        evhttp_send_error(req, status, NULL);
+    if (page != NULL)
+        evbuffer_free(page);
+}
+
+#endif
+
 /* An answer of ours, where Python has none. */
 static void lev_sreq_fail(struct lev_sreq *r, int status)
 {
@@ -171,7 +232,7 @@ static void lev_sreq_fail(struct lev_sreq *r, int status)
     r->state = LEV_SREQ_ANSWERED;
     evhttp_clear_headers(r->req->output_headers);
     evbuffer_drain(r->req->output_buffer, evbuffer_get_length(r->req->output_buffer));
-    evhttp_send_error(r->req, status, NULL);
+    lev_sreq_send_error(r, status);
 }
 
 /* After a function of the user's that failed: 500 and a word in the log, which are Python's. */
@@ -910,6 +971,18 @@ static int64_t lev_sreq_unsent(struct lev_http *h, int64_t token)
         result = (int64_t)(evbuffer_get_length(bufferevent_get_output(r->conn->bev))
             + evbuffer_get_length(r->req->output_buffer));
     lev_sreq_leave(h, entered);
+    return result;
+}
+
+/* Python's answer when it is asked for the page of an error. */
+static int lev_http_put_page(struct lev_http *h, const char *text, size_t size)
+{
+    int result, entered = lev_child_enter(&h->child);
+
+    if (entered < 0)
+        return entered;
+    result = h->page != NULL && evbuffer_add(h->page, text, size) == 0 ? 0 : LEV_ERRNO;
+    lev_leave(h->child.base, entered);
     return result;
 }
 

@@ -17,6 +17,7 @@ static int lev_py_request_event(int64_t token, int64_t request, int what, int sl
 static int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
 static int lev_py_http_stopped(int64_t token, int slot);
 static int lev_py_http_bev(int64_t token, int slot);
+static int lev_py_http_page(int64_t token, int64_t request, int status, int slot);
 
 static void lev_sreq_lost(struct lev_sreq *r);
 static void lev_sreq_free(struct lev_sreq *r);
@@ -25,6 +26,10 @@ static void lev_sreq_unwatch(struct lev_sreq *r);
 static void lev_on_request(struct evhttp_request *req, void *arg);
 #ifdef LEV_HAVE_evhttp_set_newreqcb
 static int lev_on_new_request(struct evhttp_request *req, void *arg);
+#endif
+#ifdef LEV_HAVE_evhttp_set_errorcb
+static int lev_on_error_page(struct evhttp_request *req, struct evbuffer *page, int status, const char *reason,
+    void *arg);
 #endif
 static void lev_http_deliver(struct lev_http *h);
 
@@ -907,6 +912,9 @@ static int lev_http_open(struct lev_http *h, struct lev_base *l)
 #ifdef LEV_HAVE_evhttp_set_newreqcb
         evhttp_set_newreqcb(h->http, lev_on_new_request, h);
 #endif
+#ifdef LEV_HAVE_evhttp_set_errorcb
+        evhttp_set_errorcb(h->http, lev_on_error_page, h);
+#endif
         h->read_timeout = h->write_timeout = h->reply_timeout = -1;
         h->queue_end = &h->queue;
         h->forks = LEV_RELAXED(&lev_forks);
@@ -965,6 +973,9 @@ static void lev_http_apply(struct lev_http *h, int what, double value)
         break;
     case LEV_SET_WANTS_HEADERS:
         h->wants_headers = value != 0;
+        break;
+    case LEV_SET_WANTS_PAGE:
+        h->wants_page = value != 0;
         break;
     default:
         h->wants_bev = value != 0;

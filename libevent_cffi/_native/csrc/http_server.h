@@ -40,7 +40,8 @@ enum {                          /* what is told of a request */
 
 enum {                          /* lev_http_set() */
     LEV_SET_MAX_HEADERS, LEV_SET_MAX_BODY, LEV_SET_MAX_CONNECTIONS, LEV_SET_READ_TIMEOUT, LEV_SET_WRITE_TIMEOUT,
-    LEV_SET_REPLY_TIMEOUT, LEV_SET_LINGERING, LEV_SET_METHODS, LEV_SET_WANTS_HEADERS, LEV_SET_WANTS_BEV
+    LEV_SET_REPLY_TIMEOUT, LEV_SET_LINGERING, LEV_SET_METHODS, LEV_SET_WANTS_HEADERS, LEV_SET_WANTS_BEV,
+    LEV_SET_WANTS_PAGE
 };
 
 enum {                          /* lev_sreq_copy() */
@@ -154,7 +155,8 @@ struct lev_http {
     int max_connections;        /* 0: any number */
     int is_stopping, stop_told;
     int inside;                 /* calls of ours: what libevent tells during them is told later */
-    int wants_headers, wants_bev;
+    int wants_headers, wants_bev, wants_page;
+    struct evbuffer *page;      /* Python is asked for it */
     double read_timeout, write_timeout, reply_timeout;  /* below 0: none */
     char *content_type;
     struct bufferevent *offered;        /* by Python, which was asked for one */
