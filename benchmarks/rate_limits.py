@@ -2,8 +2,8 @@
 How exactly rate limits hold over ten seconds: alone and in a group, writing and reading, and how fairly.
 
 The limits have ticks of 0.1 s and bursts of one tick.  Everything runs on one base at once.  The figures are
-the bytes that arrived, of what the limit allows; for a group also the least and the most that a member got, of
-its part.  Run by hand:
+the bytes that arrived, of what the limit allows; for a group also the least and the most that a member got,
+of its part.  Run by hand:
 
     python benchmarks/rate_limits.py [--seconds 10]
 """

@@ -350,7 +350,11 @@ def lev_py_check(slot: int) -> int:
 @trampoline
 def lev_py_let_go(token: int, slot: int) -> int:
     """A child waits for nothing any more: it is its user's alone."""
-    loops[slot]._children.pop(token, None)
+    loop = loops[slot]
+    child = loop._children.get(token)
+    if child is not None:
+        loop._known[token] = child
+        loop._children.pop(token, None)
     return DONE
 
 

@@ -28,7 +28,7 @@ new = ffi.new_allocator(lib.lev_child_alloc, lib.lev_child_drop, should_clear_af
 
 def has_begun(handle: Any) -> bool:
     """Tell whether C has taken up what *handle* is for."""
-    return bool(lib.lev_child_is_open(ffi.cast("struct lev_child *", handle)))
+    return bool(lib.lev_child_is_open(handle))
 
 
 class Child(Resource):
@@ -45,7 +45,7 @@ class Child(Resource):
         """Stand for *handle*, which a call into C has begun."""
         self._base = base
         self._c = handle
-        self._child = ffi.cast("struct lev_child *", handle)
+        self._child = handle
         self._token = lib.lev_child_token(self._child)
         self._hold()
 

@@ -108,7 +108,7 @@ class Loop(Resource):
         self._armed: dict[int, Any] = {}
         #: Children that are armed, by token: see children.py.
         self._children: dict[int, Any] = {}
-        #: Bufferevents by token, armed or not: while its user has it an idle one has callbacks too.
+        #: Bufferevents that are not armed, by token: while its user has it an idle one has callbacks too.
         self._known: WeakValueDictionary[int, Any] = WeakValueDictionary()
         #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
         self._queue: deque[Any] = deque()

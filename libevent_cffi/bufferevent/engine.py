@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import children
-from .._native._libevent import ffi, lib
+from .._native._libevent import lib
 from ..errors import ClosedError
 from ..flags import BufferEventFlag, EventFlag
 
@@ -213,8 +213,8 @@ def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
     base._known[wire._token] = wire
     if wire._token in base._children:
         base._children[wire._token] = wire
-    old._c = old._memory = children.new("struct lev_bev *")  # one that has never begun counts as closed
-    old._child = ffi.cast("struct lev_child *", old._c)
+    # One that has never begun counts as closed.
+    old._c = old._child = old._memory = children.new("struct lev_bev *")
     layer._attach(bev, None)
     bev._engine = Engine(bev, inner, wire, layer)
     base.call_soon(bev._engine.start)

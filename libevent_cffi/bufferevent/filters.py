@@ -85,7 +85,7 @@ class FilterBufferEvent(BufferEvent):
         # Only a pair needs a reference up: its other end has to keep who stands on this one.
         is_pair = self._bottom()._partner is not None
         underlying._above = (lambda: self) if is_pair else weakref.ref(self)
-        base._children.pop(underlying._token, None)
+        underlying._let_go()
         self._begin(base, handle)
         if read_timeout is not None or write_timeout is not None:
             self.set_timeouts(read=read_timeout, write=write_timeout)

@@ -117,13 +117,17 @@ class Handle(children.Child):
         self._memory = handle
         if ffi.typeof(handle) is not _BEV:
             self._c = ffi.cast(_BEV, handle)
-        base._known[self._token] = self
+
+    def _hold(self) -> None:
+        super()._hold()
+        if self._token not in self._base._children:
+            self._base._known[self._token] = self
 
     def _begin_checked(self, base: Any, handle: Any, result: int, call: str) -> None:
         """Stand for *handle*, when *result* says that C has begun it; raise what it means otherwise."""
         if result < 0:
             self._c = handle
-            self._child = ffi.cast("struct lev_child *", handle)
+            self._child = handle
             self._refuse(result, call)
         self._begin(base, handle)
 
@@ -136,9 +140,14 @@ class Handle(children.Child):
         if result & _HOLD:
             self._base._children[self._token] = self
         elif result & _LET_GO:
-            self._base._children.pop(self._token, None)
+            self._let_go()
         if result & _HOLD_PARTNER:
             self._hold_partner()
+
+    def _let_go(self) -> None:
+        """Its base keeps it no more; it still finds it, as long as somebody has it."""
+        self._base._known[self._token] = self
+        self._base._children.pop(self._token, None)
 
     def _bottom(self) -> Any:
         """Return what all filters below this one stand on."""

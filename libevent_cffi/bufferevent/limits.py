@@ -138,7 +138,7 @@ class RateLimitGroup(children.Child):
         result = lib.lev_group_open(handle, base._l, rate, share)
         if result < 0:
             self._c = handle
-            self._child = ffi.cast("struct lev_child *", handle)
+            self._child = handle
             self._refuse(result, "bufferevent_rate_limit_group_new")
         self._limit, self._min_share = limit, share
         self._begin(base, handle)

@@ -64,7 +64,7 @@ class Secure(Connecting):
         if above._group is not None:
             above._group._members.discard(self)
             above._group._members.add(above)
-        self._base._children.pop(self._token, None)
+        self._let_go()
         above._done(result, "bufferevent_openssl_filter_new")
         return above  # type: ignore[no-any-return]
 

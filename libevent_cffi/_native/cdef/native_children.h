@@ -1,13 +1,12 @@
 /* children of a base: csrc/children.c, and what each kind has */
 
-struct lev_child { ...; };
-
 void *lev_child_alloc(size_t size);
 void lev_child_drop(void *memory);
-int lev_child_close(struct lev_child *c);
-int lev_child_is_open(struct lev_child *c);
-int64_t lev_child_token(struct lev_child *c);
-int lev_child_hold(struct lev_child *c);
+/* any handle will do, as each kind begins with a struct lev_child */
+int lev_child_close(void *c);
+int lev_child_is_open(void *c);
+int64_t lev_child_token(void *c);
+int lev_child_hold(void *c);
 extern "Python" int lev_py_let_go(int64_t token, int slot);
 
 /* listeners: csrc/listener.c */

@@ -56,9 +56,9 @@ void lev_tls_free(struct ssl_st *ssl);
 int lev_tls_set_host(
     struct ssl_st *ssl, const char *host, int is_address, int verify, struct lev_tls_failure *f);
 void lev_tls_why(struct ssl_st *ssl, struct bufferevent *bev, struct lev_tls_failure *f);
-int lev_tls_text(struct lev_child *c, struct ssl_st *ssl, int which, char *text, unsigned size);
-int lev_tls_certificate(struct lev_child *c, struct ssl_st *ssl, int index, unsigned char **der);
+int lev_tls_text(void *c, struct ssl_st *ssl, int which, char *text, unsigned size);
+int lev_tls_certificate(void *c, struct ssl_st *ssl, int index, unsigned char **der);
 void lev_tls_let_go(unsigned char *der);
-int lev_tls_state(struct lev_child *c, struct ssl_st *ssl, struct bufferevent *bev, int which);
-int lev_tls_set(struct lev_child *c, struct ssl_st *ssl, struct bufferevent *bev, int which, int on);
-int lev_tls_renegotiate(struct lev_child *c, struct ssl_st *ssl, struct bufferevent *bev);
+int lev_tls_state(void *c, struct ssl_st *ssl, struct bufferevent *bev, int which);
+int lev_tls_set(void *c, struct ssl_st *ssl, struct bufferevent *bev, int which, int on);
+int lev_tls_renegotiate(void *c, struct ssl_st *ssl, struct bufferevent *bev);

@@ -46,17 +46,17 @@ struct lev_buffer {
     struct lev_base *base;      /* NULL: a buffer of one's own */
     long owner;                 /* LEV_ME of the thread inside, or 0 */
     long fork_count;            /* lev_forks when it came */
-    int is_own;                 /* we free the evbuffer */
-    int frozen;                 /* LEV_FRONT, LEV_END: by its user */
-    int sends_files;            /* files that are added stay files, for sendfile() */
-    int holds_file;
-    size_t behind_file;         /* bytes that are behind it for certain */
-    int lent_end;               /* its last chain may be one that nothing can be added to */
-    int depth;                  /* its chains may refer to snapshots that refer to snapshots, so many deep */
+    size_t behind_file;         /* bytes that are behind a file for certain */
+    unsigned char is_own;       /* we free the evbuffer */
+    unsigned char frozen;       /* LEV_FRONT, LEV_END: by its user */
+    unsigned char sends_files;  /* files that are added stay files, for sendfile() */
+    unsigned char holds_file;
+    unsigned char lent_end;     /* its last chain may be one that nothing can be added to */
+    unsigned char depth;        /* its chains may refer to snapshots that refer to snapshots, so many deep */
+    unsigned char inside;       /* in one of our calls: its caller will ask for the changes */
+    unsigned char quiet;        /* what changes now is no change to users */
     struct lev_pin *pin;        /* the last snapshot, while some of it is still in the buffer */
     struct evbuffer_cb_entry *entry;    /* libevent tells lev_on_buffer_change() of changes */
-    int inside;                 /* in one of our calls: its caller will ask for the changes */
-    int quiet;                  /* what changes now is no change to users */
     struct evbuffer_cb_info change;     /* since it was last told */
     struct lev_buffer *next, **before;  /* among those that the base has to tell of */
     int64_t token;              /* by which Python finds it, in Loop._watched */

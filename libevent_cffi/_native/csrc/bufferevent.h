@@ -40,37 +40,38 @@ struct lev_filter;
 struct lev_group;
 struct lev_sconn;
 
+/* Ten thousand of them may be there: what is small is kept small. */
 struct lev_bev {
     struct lev_child child;
     struct bufferevent *bev;
     struct lev_buffer input, output;    /* as Python has them */
     struct lev_bev *above, *below, *partner;
-    int kind;
-    int is_borrowed;            /* its owner frees the bufferevent */
-    int is_gone;                /* somebody else has it now */
-    int has_callbacks;          /* they are ours */
-    int wants;                  /* LEV_BEV_ON_ bits: what Python has callbacks for */
+    unsigned char kind;
+    unsigned char is_borrowed;  /* its owner frees the bufferevent */
+    unsigned char is_gone;      /* somebody else has it now */
+    unsigned char has_callbacks;        /* they are ours */
+    unsigned char wants;        /* LEV_BEV_ON_ bits: what Python has callbacks for */
+    unsigned char is_open;      /* connected; only then does libevent watch its descriptor */
+    unsigned char connecting;   /* until CONNECTED or a failure is told */
+    unsigned char finishing;    /* ends when its output is written */
+    unsigned char ending_output;        /* ends its sending when its output is written */
+    unsigned char outstanding;  /* LEV_BEV_SETTLE is on its way */
+    unsigned char missed;       /* LEV_BEV_ON_ bits: what happened and was not delivered */
+    unsigned char forced;       /* trigger() asked for on_read, whatever is there */
+    unsigned char stalled;      /* its input is full, and on_read was told */
+    unsigned char took;         /* something was taken from its input since on_read began */
+    unsigned char hears_drains; /* lev_on_input_drained() is told of its input */
+    unsigned char flushed;      /* the filters have been told that this is the end */
     short enabled;              /* as its user wants it; what has ended is taken out when that is told */
     short ended;                /* EV_READ: nothing more comes; EV_WRITE: we have ended our sending */
-    int is_open;                /* connected; only then does libevent watch its descriptor */
-    int connecting;             /* until CONNECTED or a failure is told */
-    int finishing;              /* ends when its output is written */
-    int ending_output;          /* ends its sending when its output is written */
-    int outstanding;            /* LEV_BEV_SETTLE is on its way */
-    int missed;                 /* LEV_BEV_ON_ bits: what happened and was not delivered */
     short missed_what;
+    short priority;
     int missed_error;
-    int priority;
-    int forced;                 /* trigger() asked for on_read, whatever is there */
-    int stalled;                /* its input is full, and on_read was told */
-    int took;                   /* something was taken from its input since on_read began */
-    int hears_drains;           /* lev_on_input_drained() is told of its input */
     int attached;               /* one more than the descriptor that it is counted at, or 0 */
     struct lev_filter *filter;  /* it is one of Python's; NULL: none */
     struct ev_token_bucket_cfg *limit;
     struct lev_group *group;    /* and its members */
     struct lev_bev *next_member, **before_member;
-    int flushed;                /* the filters have been told that this is the end */
     const struct lev_tls_ops *tls;      /* NULL: it has no TLS; see bridge.h */
     void *ssl;
     struct evbuffer *watched;   /* the output at the bottom, of which lev_on_stack_output() is told */

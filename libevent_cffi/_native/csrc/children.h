@@ -27,12 +27,12 @@ struct lev_child {
     const struct lev_kind *kind;
     int64_t token;                      /* its name in Python's table */
     int refs;                           /* of the memory: Python's handle and the base; under lev_children_mutex */
-    int held;                           /* stands in Python's table, which keeps it alive */
-    int closed;                         /* Python hears nothing of it any more */
-    int is_ending, is_dropped;          /* stands on that list of the base */
-    int is_waiting;                     /* until is_ready(); then it is ended */
     struct lev_child *ending, *dropped;
-    int todo;                           /* stands on the base's list of what was not delivered */
+    unsigned char held;                 /* stands in Python's table, which keeps it alive */
+    unsigned char closed;               /* Python hears nothing of it any more */
+    unsigned char is_ending, is_dropped;        /* stands on that list of the base */
+    unsigned char is_waiting;           /* until is_ready(); then it is ended */
+    unsigned char todo;                 /* stands on the base's list of what was not delivered */
 };
 
 #ifndef _WIN32
