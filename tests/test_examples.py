@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
+from certificates import Certificates
 from httpserver import Asked, serving
 
 from libevent_cffi import EventBase, util
@@ -24,6 +29,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 if not EXAMPLES.exists():
     pytest.skip("needs the source tree", allow_module_level=True)
 
+needs_tls = pytest.mark.skipif(not util.features()["tls"], reason="this build has no TLS")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
 
 
@@ -55,7 +61,7 @@ def test_workers() -> None:
     assert output_of("workers.py").endswith("4 results\n")
 
 
-@pytest.mark.skipif(not util.features()["tls"], reason="this build has no TLS")
+@needs_tls
 def test_starttls() -> None:
     """The client asks for TLS in the clear, and nobody can read what it says after that."""
     lines = output_of("starttls.py").splitlines()
@@ -133,10 +139,10 @@ def test_dns_server() -> None:
 
 
 @contextlib.contextmanager
-def running(*command: object) -> Iterator[tuple[str, int]]:
+def running(*command: object, **more: str) -> Iterator[tuple[str, int]]:
     """Run an example that serves until SIGTERM; give its address."""
     with subprocess.Popen(
-        [sys.executable, *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        [sys.executable, *map(str, command)], env={**ENVIRONMENT, **more}, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         found = re.search(r"port (\d+)", server.stdout.readline())
@@ -201,6 +207,74 @@ def test_proxy() -> None:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
         assert all_of(client) == data
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Sends the body of a POST back."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def web_server(certificates: Optional[Certificates]) -> Iterator[int]:
+    """Run Python's own server, under TLS if there are *certificates*; give its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        if certificates is not None:
+            import ssl
+
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates("server.pem"), certificates("server.key"))
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join(20)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("way", ["plain", "tls_passes", pytest.param("tls_begins", marks=needs_tls)])
+def test_curl_through_the_proxy(certificates: Certificates, way: str) -> None:
+    """In the clear, under TLS from end to end, and under TLS from the proxy on."""
+    data = os.urandom(1_000_000)
+    options = ["--rate", "50000000"] + ["--tls"] * (way == "tls_begins")
+    with (
+        web_server(None if way == "plain" else certificates) as port,
+        running(
+            EXAMPLES / "proxy.py", "localhost", port, *options, SSL_CERT_FILE=certificates("ca.pem")
+        ) as address,
+    ):
+        url = f"{'https' if way == 'tls_passes' else 'http'}://localhost:{address[1]}/"
+        command = ["curl", "-sS4", "--max-time", "20", "--noproxy", "*", "--cacert", certificates("ca.pem")]
+        done = subprocess.run(
+            [*command, "--data-binary", "@-", url, "--next", *command[1:], "--data-binary", "second", url],
+            input=data,
+            capture_output=True,
+            timeout=40,
+        )
+    assert done.stderr == b""
+    assert done.stdout == data + b"second"
+
+
+@pytest.mark.skipif(shutil.which("socat") is None, reason="there is no socat")
+def test_socat_is_echoed() -> None:
+    """It ends its sending, and gets all of it back before the end."""
+    data = os.urandom(3_000_000)
+    with running(EXAMPLES / "buffered_echo.py") as (host, port):
+        command = ["socat", "-t20", "-", f"TCP:{host}:{port}"]
+        done = subprocess.run(command, input=data, capture_output=True, timeout=40)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == data
 
 
 def test_send_file(tmp_path: Path) -> None:
