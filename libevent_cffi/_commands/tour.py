@@ -20,10 +20,11 @@ from typing import Any, Protocol
 from .. import util
 from ..event import Event, EventBase
 from ..flags import PERSIST, READ, EventFlag
+from .tour_services import Connections, Names, Pages
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "show the package at work: timers, signals, an echo server with clients, threads"
+HELP = "show the package at work: timers, signals, connections under TLS, DNS, HTTP, threads"
 
 _DEADLINE = 45.0
 
@@ -244,7 +245,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _tour() -> int:
-    parts: list[_Part] = [_Timers(), _Signals(), _Echo(), _Threads()]
+    parts: list[_Part] = [_Timers(), _Signals(), _Echo(), Connections(), Names(), Pages(), _Threads()]
     started = time.monotonic()
     with EventBase() as base:
         print(f"libevent {util.version()}, {base.method}: one base, all at once\n", flush=True)
