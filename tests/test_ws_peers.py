@@ -46,10 +46,7 @@ def run_beside(base: EventBase, script: Callable[[], Any]) -> Any:
 
 
 def connected(url: str, **keywords: Any) -> Any:
-    keywords.setdefault("open_timeout", DEADLINE)
-    if "proxy" in client.connect.__kwdefaults__:
-        keywords["proxy"] = None
-    return client.connect(url, **keywords)
+    return client.connect(url, open_timeout=DEADLINE, proxy=None, ping_interval=None, **keywords)
 
 
 @contextmanager
@@ -138,7 +135,7 @@ def their_server(handler: Callable[[Any], None], **keywords: Any) -> Iterator[st
     """Run one of theirs, in threads."""
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
-    with server.serve(handler, sock=sock, **keywords) as made:
+    with server.serve(handler, sock=sock, ping_interval=None, **keywords) as made:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
         try:

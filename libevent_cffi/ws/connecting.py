@@ -100,6 +100,7 @@ def connect(
     base.call_soon(connection._pump)  # also checks the thread
     operation: Any = _Opening._start(base, callback, args)
     request: Any = _Asking._new(base, None, (), None, None)
+    base._operations.discard(request)  # the other one is told when the base closes
     operation._key, operation._subprotocols, operation._maker = key, subprotocols, maker
     operation._request, request._opening = request, operation
     request._set("GET", where.target, parsed, asked, b"", connection._host)

@@ -201,12 +201,13 @@ class Speaking(Resource):
 
     def _step(self) -> bool:
         """Take the next thing; False when there is none now."""
+        if self._bev.closed:
+            self._left()  # by its user, who has it as well
+            return False
         told = self._framing.next() if self._framing is not None else None
         if told is not None:
             self._take(told)
             return True
-        if self._bev.closed:
-            return False
         data = self._bev.read(_PIECE)
         if data:
             self._heard = True
