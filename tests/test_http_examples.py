@@ -12,11 +12,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Optional
 
 import pytest
+from ws_peer import CLOSE, TEXT, Frame, close_frame, frame, handshake, open_on, read_frame
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -96,3 +97,33 @@ def test_events() -> None:
                 assert part
                 got += part
         assert b"Content-Type: text/event-stream\r\n" in got
+
+
+def test_chat() -> None:
+    """A page, and everybody in it is told what one says; who breaks the rules leaves."""
+    pytest.importorskip("wsproto")
+    with running("ws_chat.py") as url:
+        page = fetch(url)[1]
+        assert b"new WebSocket(" in page
+        port = int(url.rstrip("/").rpartition(":")[2])
+        origin = f"Origin: http://127.0.0.1:{port}"
+        with ExitStack() as stack:
+            one, other = (
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE))
+                for _ in range(2)
+            )
+            for sock, name in ((one, b"one"), (other, b"other")):
+                open_on(sock, "/chat", origin, "Sec-WebSocket-Protocol: chat", Host=f"127.0.0.1:{port}")
+                sock.sendall(frame(TEXT, name))
+                assert read_frame(sock) == Frame(TEXT, b"* " + name + b" is here")
+            assert read_frame(one) == Frame(TEXT, b"* other is here")
+            other.sendall(frame(TEXT, "grüß dich".encode()))
+            for sock in (one, other):
+                assert read_frame(sock) == Frame(TEXT, "other: grüß dich".encode())
+            other.sendall(frame(TEXT, b"x" * 2000))
+            assert read_frame(one) == Frame(TEXT, b"* other has left")
+            one.sendall(close_frame(1000))
+            assert read_frame(one) == Frame(CLOSE, close_frame(1000, mask=False)[2:])
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
+            sock.sendall(handshake("/chat", "Origin: http://evil.example"))
+            assert sock.recv(12) == b"HTTP/1.1 403"

@@ -88,9 +88,9 @@ def handshake(path: str = "/", *headers: str, **changes: Optional[str]) -> bytes
     return "\r\n".join([*made, "", ""]).encode()
 
 
-def open_on(sock: socket.socket, path: str = "/", *headers: str) -> None:
+def open_on(sock: socket.socket, path: str = "/", *headers: str, **changes: Optional[str]) -> None:
     """Open a WebSocket on a connected socket."""
-    sock.sendall(handshake(path, *headers))
+    sock.sendall(handshake(path, *headers, **changes))
     head = read_head(sock)
     assert head.startswith(b"HTTP/1.1 101 "), head
     assert f"Sec-WebSocket-Accept: {PROOF}\r\n".encode() in head
