@@ -354,6 +354,7 @@ class Server(Serving):
         for _, guest in guests.values():
             guest._left()
         self._latest = None
+        self._routes = {}
         self._bound = []
         limit, self._limit = self._limit, None
         if limit is not None and not self._base.closed:

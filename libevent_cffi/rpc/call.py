@@ -13,6 +13,8 @@ from .hooks import HookContext
 from .message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..http import Request
     from .server import Server
 
@@ -21,6 +23,7 @@ __all__ = ["Call"]
 _Q = TypeVar("_Q", bound=Message)
 _R = TypeVar("_R", bound=Message)
 _log = logging.getLogger("libevent")
+_TYPE = "application/octet-stream"
 
 
 class Call(Generic[_Q, _R]):
@@ -89,7 +92,7 @@ class Call(Generic[_Q, _R]):
         Answer with *message*, of the class that was registered; output hooks see it first.
 
         Raises TypeError, ValueError while a required field is missing, ClosedError when it was answered,
-        BrokenPipeError when the client is gone, WrongThreadError.
+        BrokenPipeError when the client is gone, unless there are output hooks, WrongThreadError.
 
         Wraps: evrpc_request_done() EVRPC_REQUEST_DONE() evrpc_get_reply() <event2/rpc.h>; libevent >= 1.4,
         their effect.
@@ -98,16 +101,26 @@ class Call(Generic[_Q, _R]):
             raise TypeError(f"the reply of {self._name!r} is a {self._reply.__name__}, not {message!r}")
         payload = bytes(message)
         self._check()
-        self._http._hold(1)  # raises where it cannot be answered; output hooks may pause
+        if not self._server._hooks[HookType.OUTPUT]:
+            self._answer(lambda: self._http.reply(200, payload, content_type=_TYPE))
+            return
+        self._server._base.update_now()  # refuses another thread, before hooks are asked
+        if self._http.answered:
+            raise ClosedError(f"{self!r}: its HTTP request was answered already")
         self._answered = True
         body = Buffer(payload)
         self._pass(HookType.OUTPUT, body, lambda passes: self._send(body, passes))
 
+    def _answer(self, answer: Callable[[], None]) -> None:
+        try:
+            answer()
+        finally:  # a client that has only stopped sending gets it, though BrokenPipeError is raised
+            self._answered = self._http.answered
+
     def fail(self) -> None:
         """Answer with the failure of RPCs, status 503, past the hooks.  Raises as reply()."""
         self._check()
-        self._http.error(503)
-        self._answered = True
+        self._answer(lambda: self._http.error(503))
 
     def defer(self) -> None:
         """
@@ -138,14 +151,14 @@ class Call(Generic[_Q, _R]):
         context._run()
 
     def _pause(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ClosedError):
             self._http.defer()
 
     def _send(self, body: Buffer, passes: bool) -> None:
         self._context = None
         with contextlib.suppress(BrokenPipeError, ClosedError):
-            if passes:
-                self._http.reply(200, body, content_type="application/octet-stream")
+            if passes and not body.closed:
+                self._http.reply(200, body, content_type=_TYPE)
             else:
                 self._http.error(503)
         body.close()
@@ -162,6 +175,9 @@ class Call(Generic[_Q, _R]):
             self._message = request.from_bytes(bytes(self._http.body))
         except (TagError, ClosedError) as error:
             _log.info("a call of %s is no %s: %s", repr(self._name), request.__name__, error)
+            return False
+        except Exception as error:  # a function that names the class of a struct may raise anything
+            _log.error("a call of %s could not be read", repr(self._name), exc_info=error)
             return False
         return True
 

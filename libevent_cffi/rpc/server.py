@@ -57,6 +57,8 @@ class Server(Hooked):
     __slots__ = ("_calls", "_closed", "_http", "_names")
 
     def __init__(self, server: HTTPServer) -> None:
+        if hasattr(self, "_calls"):
+            raise RuntimeError(f"{self!r} was made already: make another Server")
         self._closed = True
         if not isinstance(server, HTTPServer):
             raise TypeError(f"server must be a libevent_cffi.http.Server, not {server!r}")
@@ -148,6 +150,10 @@ class Server(Hooked):
             if not call._answered:
                 call._refuse()
             return
+        except BaseException:  # Ctrl-C in it, or the end of the program: it will not be called again
+            if not call._answered and not call._deferred:
+                call._refuse()
+            raise
         if not call._answered and not call._deferred and not call._http.closed:
             _log.error(
                 "%s was not answered, and fails: its handler returned without reply() or defer()", call
@@ -171,12 +177,11 @@ class Server(Hooked):
         """
         if self._closed:
             return
-        if not self._http.closed:
+        if not self._base.closed:
             self._base.update_now()  # refuses another thread, before anything is done
+        if not self._http.closed:
             for path in self._names.values():
                 self._http.remove_route(path)
-        for path in self._names.values():
-            self._http._routes.pop(path, None)  # one that was closed keeps them, and what they refer to
         self._closed = True
         for call in list(self._calls):
             call._drop()
