@@ -276,7 +276,7 @@ def grow_tables(base: EventBase) -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_is_done_again_and_again_leaves_nothing(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """After a hundred more times C holds as many blocks, bytes and descriptors as after the first twenty."""
+    """After a hundred more times C holds no more blocks, bytes or descriptors than after twenty."""
     with EventBase() as base:
         grow_tables(base)  # PyPy closes what is dropped later, so that higher numbers are used
         counts: list[tuple[int, int]] = []
@@ -290,7 +290,9 @@ def test_what_is_done_again_and_again_leaves_nothing(name: str, caplog: pytest.L
             # Debug mode's table grows with the events that there are at a time, and keeps its size.
             sizes.append(0 if lib.lev_debug_mode_on else size)
             counts.append((blocks, descriptors()))
-        assert counts[0] == counts[1]
+        # Fewer is what an earlier test left to a collection.
+        assert counts[1][0] <= counts[0][0]
+        assert counts[1][1] <= counts[0][1]
         # malloc() gives 16 bytes more than usual where the rest would be too small for a block.
         assert sizes[1] <= sizes[0] + 16 * counts[0][0]
         assert base.statistics().pending == 0
