@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_every_feature_is_there_or_has_a_reason(capsys: pytest.CaptureFixture[st
     assert {name: answer == "yes" for name, answer in rows.items()} == told
     reasons = ("no: needs", "no: was", "emulated: needs", "emulated: was")
     assert all(answer == "yes" or answer.startswith(reasons) for answer in rows.values())
-    for name in ("watch", "tcp_keepalive"):  # what works everywhere
+    everywhere = ("watch", "ws", "tcp_keepalive", "unix_http_client", "http_connection_limit")
+    for name in (*everywhere, "http_split_timeouts", "ipv6_dual_stack"):
         assert not rows[name].startswith("no")
 
 
@@ -143,3 +145,24 @@ def test_missing_tls_is_told_with_its_reason() -> None:
     """Without TLS its line says why."""
     missing = {**info.collect(), "tls": {"backends": [], "missing": "needs OpenSSL"}}
     assert "TLS       none: needs OpenSSL" in info._lines(missing)
+
+
+def test_sources_that_are_not_built_say_what_to_do(tmp_path: Path) -> None:
+    """Python started in the folder of the sources finds them before what pip installed, and says so."""
+    sources = Path(info.__file__).parents[1]
+    ignored = shutil.ignore_patterns("*.so", "*.pyd", "*.c", "__pycache__")
+    shutil.copytree(sources, tmp_path / "libevent_cffi", ignore=ignored)
+    done = subprocess.run(
+        [sys.executable, "-m", "libevent_cffi", "info"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    folder = tmp_path / "libevent_cffi"
+    assert last.startswith(f"ImportError: libevent_cffi in {folder} has no compiled module")
+    assert "leave their folder" in last
+    assert "pip install -e ." in last

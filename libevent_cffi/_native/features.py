@@ -65,7 +65,17 @@ _FEATURES: dict[str, _Feature] = {
 }
 
 #: What the package does by itself where libevent cannot.
-_OURS_ELSEWHERE = frozenset({"tcp_keepalive", "watch"})
+_OURS_ELSEWHERE = frozenset(
+    {
+        "http_connection_limit",
+        "http_split_timeouts",
+        "ipv6_dual_stack",
+        "tcp_keepalive",
+        "unix_http_client",
+        "watch",
+        "ws",
+    }
+)
 
 
 def has(name: str) -> bool:

@@ -237,7 +237,7 @@ class EventBase(ShortForms, Inspection):
 
     @property
     def got_break(self) -> bool:
-        """Did loop_break()?  Wraps: event_base_got_break() <event2/event.h>."""
+        """Did loop_break() end the last loop?  Wraps: event_base_got_break() <event2/event.h>."""
         return bool(lib.lev_base_got(self._l) & lib.LEV_STOP_BREAK)
 
     @property
