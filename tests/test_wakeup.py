@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
 from conftest import output_of
 
 from libevent_cffi import EventBase
+from libevent_cffi._native import wakeup
 
 Run = Callable[..., None]
 
@@ -123,6 +126,7 @@ def test_ctrl_c_is_noticed_without_the_wakeup_descriptor(blocks: bool) -> None:
     code = f"""
 import signal
 from libevent_cffi import EventBase
+from libevent_cffi._native import wakeup
 base = EventBase()
 base.call_soon(signal.set_wakeup_fd, -1)
 base.call_soon(lambda: print("ready", flush=True))
@@ -192,11 +196,57 @@ def test_a_wakeup_descriptor_that_was_closed_meanwhile_is_not_given_back(plain_b
     ours.close()
 
 
+def _strike(number: int, error: BaseException) -> Callable[..., Any]:
+    """Return a trace function that raises *error* at instruction *number* of what ends a loop."""
+    codes = {wakeup.Standin.end.__code__, wakeup.Standin.give_wakeup_back.__code__}
+    left = [number]
+
+    def trace(frame: FrameType, what: str, argument: object) -> Any:
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        if what == "opcode":
+            left[0] -= 1
+            if left[0] < 0:
+                raise error
+        return trace
+
+    return trace
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython traces instructions")
+def test_whatever_strikes_the_end_of_a_loop_all_is_given_back(plain_base: EventBase) -> None:
+    """
+    A handler of the user's own may raise between any two instructions.
+
+    In Standin.end() that left the guard in place for SIGINT, and the loop on the stack of those that run.
+    """
+    number, was_struck, before = 0, True, sys.gettrace()
+    while was_struck:
+        plain_base.call_soon(int)
+        sys.settrace(_strike(number, RuntimeError(number)))
+        try:
+            plain_base.dispatch()
+        except RuntimeError:
+            was_struck = True
+        else:
+            was_struck = False
+        finally:
+            sys.settrace(before)
+        assert (wakeup._stack, wakeup._lent, plain_base.running) == ([], [], False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.set_wakeup_fd(-1) == -1
+        number += 1
+    assert number > 20
+
+
 def test_no_descriptor_is_left_and_nothing_is_printed() -> None:
     """A thousand handlers in a hundred loops print nothing to stderr and leak no descriptor."""
     code = """
 import os, signal
 from libevent_cffi import EventBase
+from libevent_cffi._native import wakeup
 seen = []
 signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
 def send():
@@ -218,6 +268,7 @@ def test_ctrl_c_of_a_program_is_quiet() -> None:
     """A program that lets KeyboardInterrupt go ends by it, with one traceback and nothing else on stderr."""
     code = """
 from libevent_cffi import EventBase
+from libevent_cffi._native import wakeup
 base = EventBase()
 base.call_soon(lambda: print('ready', flush=True))
 base.dispatch(exit_on_empty=False)

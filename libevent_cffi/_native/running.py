@@ -187,7 +187,8 @@ class Loop(Resource):
                 failure = error
             if standin is not None:
                 standin.end()
-        except BaseException:  # a Ctrl-C, from Python's own handler again
+        except BaseException:  # a Ctrl-C, from Python's own handler again, or what struck the giving back
+            self._give_back(standin)
             lib.lev_take_interrupt(self._l)
             self._tell(failure)
             raise
@@ -260,6 +261,13 @@ class Loop(Resource):
             self._deleted = None
             callbacks.give_slot_back(self)
             lib.lev_loop_end(self._l, keep)
+
+    def _give_back(self, standin: Optional[wakeup.Standin]) -> None:
+        """Give back what the loop still has, after something struck where that was being done."""
+        if lib.lev_loop_is_mine(self._l):
+            self._end(True, standin)
+        if standin is not None:
+            standin.end()
 
     def _before(self, lost_signal: int, standin: Optional[wakeup.Standin]) -> None:
         if lost_signal:
