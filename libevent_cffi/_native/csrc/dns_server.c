@@ -6,10 +6,11 @@
  *
  * libevent reads a server's socket until it is empty (evdns.c:server_port_read), which in a flood is never.  When
  * that has gone on for LEV_LONGEST_READ, the kernel is told to take no more for this socket, what it has is kept in
- * the list, and the loop looks at everything else before they are handled and the socket hears again.  A reply that cannot be sent,
- * such as one to port 0, is queued and sent again when the socket is writable; a port that is closed meanwhile
- * would be freed by the function that goes on to use it (evdns.c:server_port_ready_callback).  So a server is
- * not ended before such replies are gone.
+ * the list, and the loop looks at everything else before they are handled and the socket hears again.
+ *
+ * A reply that cannot be sent, such as one to port 0, is queued and sent again when the socket is writable; a port
+ * that is closed meanwhile would be freed by the function that goes on to use it
+ * (evdns.c:server_port_ready_callback).  So a server is not ended before such replies are gone.
  */
 
 #define LEV_NO_FILTER (-101)
