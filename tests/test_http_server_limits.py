@@ -372,6 +372,14 @@ def test_closing_a_virtual_host_and_its_server(plain_base: EventBase, server: Se
     server.add_virtual_host("a*", host)
     host.close()
     assert split(ask(plain_base, server, get()))[2] == b"virtual"
+    host, inner, freed = (Server(plain_base) for _ in range(3))
+    server.add_virtual_host("a*", host)
+    host.add_virtual_host("b*", inner)
+    server.add_virtual_host("c*", freed)
+    server.remove_virtual_host(freed)
+    server.close()
+    assert (host.closed, inner.closed, freed.closed) == (True, True, False)
+    freed.close()
 
 
 # -- the end -------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class Server(Serving):
 
     __slots__ = (
         "_bound",
+        "_hosts",
         "_limit",
         "_parent",
         "_stopping",
@@ -103,6 +104,7 @@ class Server(Serving):
         self._bound: list[BoundSocket] = []
         self._start_serving()
         self._parent: Optional[Server] = None
+        self._hosts: list[Server] = []
         self._stopping: Optional[Operation[None]] = None
         self._limit: Optional[Timer] = None
         if methods:
@@ -247,6 +249,7 @@ class Server(Serving):
             raise ValueError(f"{host!r} listens, answers for a server already, or has another base")
         self._checked(result, "evhttp_add_virtual_host")
         host._parent = self
+        self._hosts.append(host)
         host._hold()
 
     def remove_virtual_host(self, host: Server) -> None:
@@ -262,6 +265,7 @@ class Server(Serving):
             raise ValueError(f"{host!r} is no virtual host of this server")
         self._checked(result, "evhttp_remove_virtual_host")
         host._parent = None
+        self._hosts.remove(host)
         host._hold()
 
     def add_alias(self, name: str) -> None:
@@ -356,12 +360,21 @@ class Server(Serving):
         self._latest = None
         self._routes = {}
         self._bound = []
+        self._leave_hosts()
         limit, self._limit = self._limit, None
         if limit is not None and not self._base.closed:
             limit.close()
         stopping, self._stopping = self._stopping, None
         if stopping is not None:
             stopping._finish(None)
+
+    def _leave_hosts(self) -> None:
+        parent, self._parent = self._parent, None
+        if parent is not None and self in parent._hosts:
+            parent._hosts.remove(self)
+        hosts, self._hosts = self._hosts, []
+        for host in hosts:
+            host.close()
 
     def _describe(self) -> list[str]:
         if self.closed:
