@@ -29,7 +29,7 @@ from libevent_cffi.ws import WebSocket
 
 pytest.importorskip("wsproto")
 
-PROGRAMS = int(os.environ.get("LIBEVENT_CFFI_PROGRAMS", "40" if sys.implementation.name == "pypy" else "250"))
+PROGRAMS = int(os.environ.get("LIBEVENT_CFFI_PROGRAMS", "40" if sys.implementation.name == "pypy" else "100"))
 SEED = os.environ.get("LIBEVENT_CFFI_SEED")
 STEPS = 40
 MOST_CALLS = 300
