@@ -179,7 +179,7 @@ class Listener(children.Child):
             refuse(base, result, "evconnlistener_new")
         self._begin(base, handle)
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from callbacks_stream.py ---------------------------------------------------------------------
 
     def _accepted(
         self, fd: int, address: Any, length: int

@@ -182,7 +182,7 @@ class Handle(children.Child):
             raise kind(text)
         super()._refuse(code, call)
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from callbacks_stream.py ---------------------------------------------------------------------
 
     def _failure(self, what: int, number: int) -> Optional[Exception]:
         """Return what on_event gets as its error; it may be asked twice for one event."""

@@ -294,7 +294,7 @@ class Resolver(Configuration):
             self._refuse(result, "evdns_base_resolve_ipv4")
 
     def _take_finished(self) -> None:
-        """Finish the queries that C has finished; called by callbacks.py, again after an interrupt."""
+        """Finish the queries that C has finished; called by asking.py, again after an interrupt."""
         while True:
             number = lib.lev_resolver_finished(self._c)
             if number <= 0:

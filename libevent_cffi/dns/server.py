@@ -89,7 +89,7 @@ class Server(children.Child):
             address.detach()
         self._begin(base, handle)
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from asking.py -------------------------------------------------------------------------------
 
     def _take_request(self) -> Optional[Request]:
         """Return the request whose handler is to be called; after an interrupt the same one again."""

@@ -161,7 +161,7 @@ class Request(Incoming):
         """Tell of a request that C has no more: did the client leave first, as far as that is known?"""
         return not self._answered or (self._extra is not None and self._extra.lost)
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from callbacks_http.py -----------------------------------------------------------------------
 
     def _told(self, what: int) -> tuple[Optional[Callable[..., object]], tuple[Any, ...]]:
         """Return what is to be called, with what."""

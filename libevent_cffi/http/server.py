@@ -360,7 +360,7 @@ class Server(Serving):
         self._latest = None
         self._routes = {}
         self._bound = []
-        self._leave_hosts()
+        self._end_hosting()
         limit, self._limit = self._limit, None
         if limit is not None and not self._base.closed:
             limit.close()
@@ -368,7 +368,8 @@ class Server(Serving):
         if stopping is not None:
             stopping._finish(None)
 
-    def _leave_hosts(self) -> None:
+    def _end_hosting(self) -> None:
+        """Be no virtual host any more, and close those that are this server's."""
         parent, self._parent = self._parent, None
         if parent is not None and self in parent._hosts:
             parent._hosts.remove(self)

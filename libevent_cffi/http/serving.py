@@ -44,7 +44,7 @@ class Serving(Settings):
         #: The request that came last, which lev_py_request_failed() may be about.
         self._latest: Optional[Request] = None
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from callbacks_http.py -----------------------------------------------------------------------
 
     def _request(self, number: int) -> Request:
         return Request(self, number)  # type: ignore[arg-type]  # this is a part of one

@@ -297,7 +297,7 @@ class TLSContext:
             raise ValueError("a context of from_ssl_context() is for a BufferEvent: C cannot use it")
         return openssl.lib.lev_tls_ops(), self._ctx
 
-    # -- called from callbacks.py ----------------------------------------------------------------------------
+    # -- called from callbacks_stream.py ---------------------------------------------------------------------
 
     def _switch(self, ssl: Any, chosen: Any) -> Optional[Exception]:
         """Have connection *ssl* go on with context *chosen*; return what is wrong with that."""
