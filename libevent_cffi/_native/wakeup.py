@@ -78,6 +78,7 @@ class Standin:
         """Take it; the wake-up descriptor only for a loop that *blocks*."""
         # Once the guard is in place a Ctrl-C raises nothing in here, so it comes first.
         if _signal.getsignal(signal.SIGINT) is _signal.default_int_handler:
+            lib.lev_ctrl_c_forget()
             _stack[:] = [self._loop]
             _set_handler(_guard)
         else:

@@ -190,6 +190,14 @@ static int lev_ctrl_c_take(void)
 
 /* -- Python's calls, all on the main thread --------------------------------------------------------------- */
 
+/* The guard is about to take its place: what it saw in another loop is over. */
+static void lev_ctrl_c_forget(void)
+{
+#ifndef _WIN32
+    lev_ctrl_c_extra = 0;
+#endif
+}
+
 /* A loop begins: stand in front of Python's handler, if it is that which is there.  guarded: it is the guard. */
 static void lev_ctrl_c_begin(int guarded)
 {
@@ -209,7 +217,6 @@ static void lev_ctrl_c_begin(int guarded)
     if (sigaction(SIGINT, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler != SIG_DFL
         && now.sa_handler != SIG_IGN && now.sa_handler != lev_signal_handler) {
         LEV_STORE(&lev_ctrl_c_passed, 0);
-        lev_ctrl_c_extra = 0;
         lev_ctrl_c_before = now;
         now.sa_flags |= SA_SIGINFO;
         now.sa_sigaction = lev_ctrl_c_handler;
@@ -259,7 +266,8 @@ static int lev_ctrl_c_is_stale(void)
 }
 
 /*
- * The last loop has ended: the handler is Python's again.  1: Python may know of one that its guard has not seen.
+ * The last loop has ended: the handler is Python's again.  1: Python may know of one that its guard has not seen,
+ * or call it once more for one that it has seen; PyPy does so only after some more instructions.
  */
 static int lev_ctrl_c_end(void)
 {
@@ -276,6 +284,6 @@ static int lev_ctrl_c_end(void)
     lev_mutex_unlock(&lev_signals_mutex);
     if (LEV_SWAP(&lev_ctrl_c_sent, 0))
         lev_ctrl_c_swallow();
-    return LEV_LOAD(&lev_ctrl_c_passed) != 0;
+    return LEV_LOAD(&lev_ctrl_c_passed) != 0 || lev_ctrl_c_extra;
 #endif
 }
