@@ -2,8 +2,8 @@
 Messages between Python and C, byte for byte, with every kind of field.
 
 fixtures/rpc has peer.rpc, peer.c, and peer.txt, which is what peer.c wrote; peer.c tells how to make it.
-Where RPC_PEER names that program, it is asked too: whether it reads what Python writes, and takes and refuses
-what Python does.
+Where RPC_PEER names that program, it is asked too: whether it reads what Python writes, takes and refuses
+what Python does, and is called and calls over libevent's own evrpc.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import random
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from libevent_cffi import errors, rpc
+from libevent_cffi import EventBase, errors, http, rpc
+from libevent_cffi.flags import HookResult, HookType, RPCStatus
 
 FOLDER = Path(__file__).resolve().parent / "fixtures" / "rpc"
 WRITTEN_BY_C = {
@@ -134,14 +136,18 @@ def as_text(name: str, value: Any, indent: str = "") -> Iterator[str]:
         yield f"{indent}{name} {data.hex()}"
 
 
+def all_text(message: rpc.Message) -> list[str]:
+    """Return the lines that ``peer print`` writes for a message."""
+    return [line for name in everything.__rpc_fields__ for line in as_text(name, getattr(message, name))]
+
+
 @needs_peer
 @pytest.mark.parametrize("name", SAMPLES)
 def test_c_reads_what_python_writes(name: str) -> None:
     """Every field arrives."""
     message = SAMPLES[name]
     done = subprocess.run([PEER, "print"], input=bytes(message), capture_output=True, timeout=20, check=True)
-    expected = [line for each in everything.__rpc_fields__ for line in as_text(each, getattr(message, each))]
-    assert done.stdout.decode("ascii").splitlines() == expected
+    assert done.stdout.decode("ascii").splitlines() == all_text(message)
 
 
 @needs_peer
@@ -190,3 +196,119 @@ def spoiled(chance: random.Random) -> bytes:
         if not data:
             break
     return bytes(data)
+
+
+# -- calls over evrpc ----------------------------------------------------------------------------------------
+
+DEADLINE = 20.0
+
+
+@contextmanager
+def served_by_c(base: EventBase) -> Iterator[rpc.Pool]:
+    """Have the program serve, and a pool of two connections to it."""
+    command = [PEER, "serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer:
+        assert peer.stdout is not None
+        address = ("127.0.0.1", int(peer.stdout.readline()))
+        with rpc.Pool(base, *(http.Connection(base, address) for _ in range(2)), timeout=DEADLINE) as pool:
+            yield pool
+        peer.communicate(timeout=DEADLINE)
+    assert peer.returncode == 0
+
+
+@needs_peer
+@pytest.mark.parametrize("hooks", [False, True])
+def test_python_calls_c(base: EventBase, hooks: bool) -> None:
+    """With every kind of field, many calls at once, and hooks that pause both ways."""
+
+    def pause(context: rpc.HookContext) -> HookResult:
+        base.call_soon(context.resume)
+        return HookResult.PAUSE
+
+    with served_by_c(base) as pool:
+        for type in HookType if hooks else ():
+            pool.add_hook(type, pause)
+        calls = [(pool.call("Echo", sample, everything), sample) for sample in [*SAMPLES.values()] * 5]
+        for call, sample in calls:
+            assert call.wait(DEADLINE) == sample
+
+
+@needs_peer
+def test_c_fails_the_calls_of_python(plain_base: EventBase) -> None:
+    """What it cannot read, and a reply that lacks fields, have 503; a name that it has not has 404."""
+    with served_by_c(plain_base) as pool:
+        for name, message, status in [
+            ("Echo", schema.empty(), 503),
+            ("Partly", SAMPLES["least"], 503),
+            ("Missing", SAMPLES["least"], 404),
+        ]:
+            call = pool.call(name, message, everything)
+            with pytest.raises(errors.RPCError) as caught:
+                call.wait(DEADLINE)
+            assert (call.status, caught.value.http_status) == (RPCStatus.BADPAYLOAD, status)
+        assert pool.call("Echo", SAMPLES["least"], everything).wait(DEADLINE) == SAMPLES["least"]
+
+
+def call_by_c(base: EventBase, port: int, name: str, *samples: str) -> list[str]:
+    """Have the program call, and return what it writes."""
+    command = [PEER, "call", str(port), name, *samples]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdout is not None
+        with peer.stdout as output:
+            lines: list[str] = []
+
+            def read() -> None:
+                text = os.read(output.fileno(), 65536).decode("ascii")
+                lines.append(text)
+                if not text:
+                    base.loop_exit()
+
+            watch = base.on_readable(output, read)
+            limit = base.call_later(DEADLINE, peer.kill)
+            base.dispatch()
+            watch.close()
+            limit.close()
+            assert peer.wait(DEADLINE) == 0
+    return "".join(lines).splitlines()
+
+
+@needs_peer
+@pytest.mark.parametrize("how", ["at once", "later", "after hooks"])
+def test_c_calls_python(base: EventBase, how: str) -> None:
+    """With every kind of field, answered in the handler, later, or after hooks that paused."""
+    seen: list[Any] = []
+
+    def pause(context: rpc.HookContext) -> HookResult:
+        base.call_soon(context.resume)
+        return HookResult.PAUSE
+
+    def answer(call: rpc.Call[Any, Any]) -> None:
+        seen.append(call.request)
+        if how == "later":
+            call.defer()
+            base.call_later(0.001, call.reply, call.request)
+        else:
+            call.reply(call.request)
+
+    with http.Server(base) as web:
+        port = web.bind(("127.0.0.1", 0)).port
+        server = rpc.Server(web)
+        server.register("Echo", everything, everything, answer)
+        for type in HookType if how == "after hooks" else ():
+            server.add_hook(type, pause)
+        lines = call_by_c(base, port, "Echo", *SAMPLES)
+    expected = [line for sample in SAMPLES.values() for line in ("status 0", *all_text(sample))]
+    assert lines == expected
+    assert len(seen) == len(SAMPLES)
+    assert all(sample in seen for sample in SAMPLES.values())
+
+
+@needs_peer
+def test_python_fails_the_calls_of_c(plain_base: EventBase) -> None:
+    """evrpc takes the 503 for a reply that cannot be read, as it does that of C, and the 404 of a missing name."""
+    with http.Server(plain_base) as web:
+        port = web.bind(("127.0.0.1", 0)).port
+        rpc.Server(web).register("Echo", everything, everything, lambda call: call.fail())
+        for name in ("Echo", "Partly"):
+            lines = call_by_c(plain_base, port, name, "least", "full")
+            assert lines == [f"status {RPCStatus.BADPAYLOAD.value}"] * 2
