@@ -305,7 +305,7 @@ def test_c_calls_python(base: EventBase, how: str) -> None:
 
 @needs_peer
 def test_python_fails_the_calls_of_c(plain_base: EventBase) -> None:
-    """evrpc takes the 503 for a reply that cannot be read, as it does that of C, and the 404 of a missing name."""
+    """evrpc takes 503 for a reply that cannot be read, as it does in C, and so the 404 of a missing name."""
     with http.Server(plain_base) as web:
         port = web.bind(("127.0.0.1", 0)).port
         rpc.Server(web).register("Echo", everything, everything, lambda call: call.fail())
