@@ -28,30 +28,27 @@ static short lev_is_in_c(const struct lev_event *e)
 /* The event is going to be pending: its descriptor or signal is taken, once. */
 static int lev_event_attach(struct lev_base *l, struct lev_event *e)
 {
-    evutil_socket_t fd = event_get_fd(&e->ev);
     int result = 0;
 
     if (e->attached)
         return 0;
     if (e->signum)
         result = lev_signal_link(l, e) == 0 ? 0 : LEV_ERRNO;
-    else if (fd >= 0)
-        result = lev_fd_attach(l, fd, (e->ev.ev_events & EV_ET) != 0);
+    else if (e->ev.ev_fd >= 0)
+        result = lev_fd_attach(l, e->ev.ev_fd, (e->ev.ev_events & EV_ET) != 0);
     e->attached = result == 0;
     return result;
 }
 
 static void lev_event_detach(struct lev_base *l, struct lev_event *e)
 {
-    evutil_socket_t fd = event_get_fd(&e->ev);
-
     if (!e->attached)
         return;
     e->attached = 0;
     if (e->signum)
         lev_signal_unlink(l, e);
-    else if (fd >= 0)
-        lev_fd_detach(l, fd);
+    else if (e->ev.ev_fd >= 0)
+        lev_fd_detach(l, e->ev.ev_fd);
 }
 
 static void lev_event_free(struct lev_base *l, struct lev_event *e)
