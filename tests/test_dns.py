@@ -814,3 +814,18 @@ def test_without_memory(make: Callable[..., Resolver], plain_base: EventBase) ->
 def test_kinds_of_records_are_named() -> None:
     """The numbers of the protocol are those of DNSType."""
     assert (DNSType.A, DNSType.AAAA, DNSType.CNAME, DNSType.PTR) == (A, AAAA, CNAME, PTR)
+
+
+def test_a_resolver_that_is_closed_after_its_base_tells_its_queries(plain_base: EventBase) -> None:
+    """Closing the base and then the resolver, in one callback, tells each query once."""
+    told: list[Any] = []
+    resolver = Resolver(plain_base, resolv_conf=False, hosts=False, nameservers=["127.0.0.1:9"])
+    resolver.resolve_ipv4("a.example", told.append)
+
+    def close() -> None:
+        plain_base.close()
+        resolver.close()
+
+    plain_base.call_soon(close)
+    plain_base.dispatch()
+    assert [type(query.error) for query in told] == [CancelledError]

@@ -73,7 +73,17 @@ def test_no_event_is_lost_or_told_twice_in_a_storm(name: str, options: tuple[str
 
 @pytest.mark.skipif(not EXACT_IN_PYTHON, reason="this interpreter may be interrupted where it cannot be told")
 @pytest.mark.parametrize(
-    "name", ["UserEvents", "CallSoon", "OneShotTimers", "Signals", "OneShotDescriptors", "Accepts"]
+    "name",
+    [
+        "UserEvents",
+        "CallSoon",
+        "OneShotTimers",
+        "Signals",
+        "OneShotDescriptors",
+        "Accepts",
+        "Lookups",
+        "Questions",
+    ],
 )
 def test_a_raising_handler_of_the_users_loses_nothing(name: str) -> None:
     """

@@ -38,6 +38,7 @@ def lev_py_dns_request(token: int, slot: int) -> int:
         callback(request)
     except BaseException as error:
         delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_dns_request
+        request._handled = delivered
         loop._failed = (error, request, 0, delivered, loop._failed)
         return callbacks.RAISED if delivered else callbacks.UNDELIVERED
     request._handled = True  # from here on an interrupt calls the handler no more

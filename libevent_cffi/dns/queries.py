@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from .._native._libevent import lib
+from ..errors import DNSError
 from ..event import Operation
 from .answers import Found
 
@@ -51,14 +52,15 @@ class Query(Operation[_T_co]):
             lib.lev_resolver_cancel(self._resolver._c, self._c)
 
     def _finish(self, value: Any = None, error: Optional[Exception] = None) -> bool:
-        self._resolver._queries.pop(self._number, None)
-        return super()._finish(value, error)
+        is_first = super()._finish(value, error)
+        self._resolver._queries.pop(self._number, None)  # last: what strikes before has C tell it again
+        return is_first
 
     def _take(self) -> None:
         """Finish with what C has of it."""
         try:
             value, error = self._read(Found.of(self._c)), None
-        except Exception as raised:
+        except DNSError as raised:  # any other is a signal handler's
             value, error = None, raised
         self._finish(value, error)
 

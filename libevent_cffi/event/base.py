@@ -333,8 +333,9 @@ class EventBase(ShortForms, Inspection):
 def _abandon(operation: Operation[Any]) -> list[Posted]:
     """Finish an operation whose base is gone; return the call that tells it."""
     callback, operation._callback = operation._callback, None
+    args = (operation, *operation._args)
     operation._finish(error=CancelledError(f"the base of {operation!r} was closed"))
-    return [] if callback is None else [Posted(callback, (operation, *operation._args), operation)]
+    return [] if callback is None else [Posted(callback, args, operation)]
 
 
 class _Deadline:

@@ -23,9 +23,9 @@ class _Unasked:
 
     __slots__ = ("error", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, error: Exception) -> None:
         self.name = name
-        self.error: Optional[BaseException] = None
+        self.error: Optional[Exception] = error
 
     def __del__(self) -> None:
         if self.error is not None:
@@ -48,7 +48,7 @@ class Operation(Generic[_T_co]):
     _args: tuple[Any, ...]
     _done: bool
     _error: Optional[Exception]
-    _unasked: _Unasked
+    _unasked: Optional[_Unasked]
     _value: Any
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Operation(Generic[_T_co]):
         operation = cls.__new__(cls)
         operation._base, operation._callback, operation._args = base, callback, args
         operation._done, operation._error, operation._value = False, None, None
-        operation._unasked = _Unasked(cls.__name__)
+        operation._unasked = None
         base._operations.add(operation)
         return operation
 
@@ -73,15 +73,24 @@ class Operation(Generic[_T_co]):
         """Finish it; False when it was done already."""
         if self._done:
             return False
+        base = self._base
+        call = None if self._callback is None else base._owe(self._callback, (self, *self._args))
+        # On CPython, from 3.11 on, no signal handler strikes from here until append() has ended: they run at
+        # the end of calls.
         self._done, self._value, self._error = True, value, error
-        self._base._operations.discard(self)
-        if self._callback is not None:
-            callback, self._callback = self._callback, None
-            self._base._complete(callback, (self, *self._args))
-            self._args = ()
+        self._callback, self._args = None, ()
+        if call is not None:
+            base._queue.append(call)
+        base._operations.discard(self)
+        if call is not None:
+            base._announce(call)
         elif error is not None and not isinstance(error, CancelledError):
-            self._unasked.error = error
+            self._unasked = _Unasked(type(self).__name__, error)
         return True
+
+    def _ask(self) -> None:
+        if self._unasked is not None:
+            self._unasked.error = None
 
     def _abandon(self) -> None:
         """What _finish() cannot know: stop what runs in C.  Called once, before CancelledError is told."""
@@ -104,7 +113,7 @@ class Operation(Generic[_T_co]):
     @property
     def error(self) -> Optional[Exception]:
         """Why it failed; None while it runs and when it succeeded."""
-        self._unasked.error = None
+        self._ask()
         return self._error
 
     def result(self) -> _T_co:
@@ -113,7 +122,7 @@ class Operation(Generic[_T_co]):
 
         Raises its error if it failed, CancelledError if it was cancelled, RuntimeError if it is not done.
         """
-        self._unasked.error = None
+        self._ask()
         if not self._done:
             raise RuntimeError(f"{self!r} is not done: wait() for it, or give it a callback")
         if self._error is not None:

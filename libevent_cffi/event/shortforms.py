@@ -240,7 +240,11 @@ class ShortForms(Loop):
         if self._closed:
             raise ClosedError(f"the base was closed: {self!r}")
         self._queue.append(call)
-        if not self._soon:
+        self._announce(call)
+
+    def _announce(self, call: Posted) -> None:
+        """Tell C of what the queue has; a base that was closed in a callback looks at it without that."""
+        if not self._soon and not self._closed:
             self._soon = True
             result = lib.lev_post(self._l)
             if result < 0:
@@ -252,6 +256,6 @@ class ShortForms(Loop):
     def _queue_finalizer(self, callback: Callable[..., object], event: Event) -> None:
         self._post(Owed(callback, (event,), event))
 
-    def _complete(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Have an operation's callback run in a later pass."""
-        self._post(Owed(callback, args, args[0]))
+    def _owe(self, callback: Callable[..., object], args: tuple[Any, ...]) -> Posted:
+        """Make what has an operation's callback run in a later pass, when it is in the queue."""
+        return Owed(callback, args, args[0])

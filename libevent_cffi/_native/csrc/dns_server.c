@@ -36,7 +36,7 @@ struct lev_dns_server {
     struct lev_incoming *first, *last;
     struct lev_dns_request *requests;
     int incoming_count;
-    int undelivered;                    /* Python has taken one up whose handler has not begun */
+    int undelivered;                    /* Python has taken one up that it may not be done with */
     evutil_socket_t fd;
 };
 
@@ -131,7 +131,8 @@ static void lev_dns_server_tell(struct lev_dns_server *s, int all)
             return;
         }
         lev_child_after_callback(c);
-        s->undelivered = answer == LEV_UNDELIVERED;
+        /* One whose handler raised is looked at again: a signal handler may strike where Python answers it. */
+        s->undelivered = answer == LEV_UNDELIVERED || answer == LEV_RAISED;
         if (s->undelivered)
             break;
         if (answer == LEV_STALE) {
