@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import cffi
 from cffi import FFI
 
 __all__ = ["Dirs", "Libevent", "ffibuilder", "preprocess", "probe", "run_compiler", "tls_ffibuilder"]
@@ -377,6 +378,30 @@ def _own(switches: dict[str, int]) -> str:
     return "".join(_read(room, switches) for room in _OWN)
 
 
+def _declare(text: str, base: FFI | None) -> FFI:
+    """Declare *text* beside what *base* has; SystemExit with the declaration that is wrong."""
+
+    def new() -> FFI:
+        ffi = FFI()
+        if base is not None:
+            ffi.include(base)
+        return ffi
+
+    ffi = new()
+    try:
+        ffi.cdef(text)
+    except (cffi.CDefError, cffi.FFIError):  # which often name nothing: each one by itself tells more
+        ffi = new()
+        for one in _split(text):
+            try:
+                ffi.cdef(one)
+            except (cffi.CDefError, cffi.FFIError) as error:
+                hint = f"in this declaration of {_CDEF}, or a type in it is not declared above it"
+                raise SystemExit(f"\n{error}\n\n{hint}:\n\n{one}") from None
+        raise
+    return ffi
+
+
 def _module(name: str, source: str, headers: Sequence[str], libraries: list[str], base: FFI | None) -> FFI:
     """Describe a module: libevent's *headers*, our C in *source*, and the declarations that belong to it."""
     found = probe()
@@ -384,10 +409,8 @@ def _module(name: str, source: str, headers: Sequence[str], libraries: list[str]
     switches = {**found.switches, **{f"LEV_HAVE_{function}": 1 for function in _functions(public)}}
     texts = {"LEV_DISABLED": ",".join(_disabled()), "LEV_TLS_MISSING": found.tls_missing}
     defines = {**switches, **{key: f'"{text}"' for key, text in texts.items()}}
-    ffi = FFI()
-    if base is not None:
-        ffi.include(base)
-    ffi.cdef("".join(public) + (_own(switches) if base is None else _read("native_tls", switches)))
+    own = _own(switches) if base is None else _read("native_tls", switches)
+    ffi = _declare("".join(public) + own, base)
     unknown = [] if base is None else re.findall(r"^struct (\w+) \{ \.\.\.; \};", _own(switches), re.M)
     ffi.set_source(
         f"libevent_cffi._native.{name}",

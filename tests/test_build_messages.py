@@ -130,6 +130,16 @@ print(probed.switches["LEV_HAS_PTHREADS"], probed.switches["LEV_HAS_TLS"], probe
     assert done.stdout == "0 0 ['event_extra', 'event_core']\n", done.stderr
 
 
+@pytest.mark.parametrize("wrong", ["void lev_wrong(nowhere_declared_t);", "int lev_wrong(struct event x y);"])
+def test_a_wrong_declaration_is_shown(wrong: str) -> None:
+    """What cffi says of it may name nothing."""
+    text = f"int lev_right(void);\n{wrong}\nint lev_more(void);\n"
+    done = run_code(f"build_ffi._own = lambda switches: {text!r}\nbuild_ffi.ffibuilder()")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.rstrip().endswith(f"declared above it:\n\n{wrong}")
+
+
 def test_unknown_group() -> None:
     done = run_code("build_ffi.probe()", LIBEVENT_CFFI_DISABLE="tls,wss")
     assert done.returncode == 1
