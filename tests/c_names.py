@@ -1,9 +1,9 @@
 """
 Which public form of Python stands for which function of C.
 
-The "Wraps:" lines of docstrings say it.  ``python tests/c_names.py`` writes it out, a table for each header
-that has one in docs/c-names/, or that is named as an argument; what has no form of Python keeps the reason
-that stands in its row, and gets an empty one to be filled in where there is none.
+The "Wraps:" lines of docstrings say it.  ``./dev names`` writes it out, a table for each header that has one
+in docs/c-names/, or that is named as an argument; what has no form of Python keeps the reason that stands in
+its row, and gets an empty one to be filled in where there is none.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_help_names_every_command() -> None:
     """Each command of the script is told, with what its arguments are."""
     done = dev("help")
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("demo", "test", "lint", "types", "bench", "setup", "help"):
+    for command in ("demo", "test", "lint", "types", "names", "bench", "setup", "help"):
         assert f"\n  {command} " in done.stdout
 
 
