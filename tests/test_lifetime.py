@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
 import os
 import random
@@ -115,7 +116,14 @@ def use(thing: Any, kind: str, name: str) -> Any:
         return value
     if name == "wait":
         return value(started(EventBase()))
-    return value(*ARGUMENTS.get(f"{kind}.{name}", ()))
+    arguments = ARGUMENTS.get(f"{kind}.{name}", ())
+    try:
+        inspect.signature(value).bind(*arguments)
+    except TypeError as error:
+        pytest.fail(
+            f"{kind}.{name}() cannot be tried with {arguments}: give it others in ARGUMENTS ({error})"
+        )
+    return value(*arguments)
 
 
 @pytest.mark.parametrize("owner_closed", [False, True], ids=["itself", "its base"])
