@@ -167,6 +167,12 @@ static int lev_py_check(int slot);
 static int lev_py_let_go(int64_t token, int slot);
 static int lev_py_change(int64_t token, int slot);
 
+/* Is the loop on its way out, so that what happens is kept for the next one? */
+static int lev_has_to_wait(const struct lev_base *l)
+{
+    return l->broken || (l->got & LEV_STOP_BREAK);
+}
+
 static int lev_enter(struct lev_base *l);
 static void lev_leave(struct lev_base *l, int entered);
 static int lev_delivered(struct lev_base *l, int answer);

@@ -343,10 +343,9 @@ static int lev_child_may_call(struct lev_child *c)
     return !c->closed && !l->closed && !l->forked;
 }
 
-/* Is the loop on its way out, so that what happens is kept for the next one? */
 static int lev_child_has_to_wait(struct lev_child *c)
 {
-    return c->base->broken || (c->base->got & LEV_STOP_BREAK);
+    return lev_has_to_wait(c->base);
 }
 
 /* Have deliver_again() called by the next loop.  0; or LEV_ERRNO: there is no memory to remember it. */

@@ -349,7 +349,7 @@ static void lev_remember(struct lev_base *l, struct lev_event *e, int what)
 /* Is the loop to end after the callback that has just run? */
 static int lev_is_leaving(struct lev_base *l)
 {
-    return l->broken || (l->got & LEV_STOP_BREAK) || (LEV_RELAXED(&l->stop) & LEV_STOP_BREAK);
+    return lev_has_to_wait(l) || (LEV_RELAXED(&l->stop) & LEV_STOP_BREAK);
 }
 
 /* Active for no more than the one signal that is told now anyway, it would come once more with nothing to tell. */
@@ -467,7 +467,7 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     if (l->check_due && !lev_check_before(l, e, &what))
         return;
     what = (short)lev_complete(e, what);
-    if (l->broken || (l->got & LEV_STOP_BREAK))
+    if (lev_has_to_wait(l))
         lev_remember(l, e, what);
     else
         lev_deliver(l, e, what);

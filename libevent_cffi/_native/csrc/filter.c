@@ -44,7 +44,7 @@ static void lev_filter_retry(struct lev_filter *f, int which)
 
 static int lev_filter_may_run(struct lev_base *l)
 {
-    return (l->looping || l->road) && !l->silent && !l->broken && !(l->got & LEV_STOP_BREAK) && !l->forked
+    return (l->looping || l->road) && !l->silent && !lev_has_to_wait(l) && !l->forked
         && !LEV_NO_PYTHON();
 }
 

@@ -188,7 +188,7 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
         return;
     if (l->check_due)
         lev_run_check(l);
-    if (l->broken || (l->got & LEV_STOP_BREAK)) {
+    if (lev_has_to_wait(l)) {
         lev_arm_soon(l);
         return;
     }
@@ -322,12 +322,12 @@ static int lev_loop(struct lev_base *l, int flags, double limit)
     if (LEV_RELAXED(&lev_released_count))
         lev_wake(l);
     lev_apply_stop(l);
-    if (l->todo_count > 0 && !l->broken && !(l->got & LEV_STOP_BREAK)) {
+    if (l->todo_count > 0 && !lev_has_to_wait(l)) {
         if (lev_deliver_todo(l) && (flags & EVLOOP_ONCE))
             flags |= EVLOOP_NONBLOCK;
         lev_apply_stop(l);
     }
-    if (!l->broken && !(l->got & LEV_STOP_BREAK)) {
+    if (!lev_has_to_wait(l)) {
         if (limit >= 0)
             lev_to_timeval(limit, &tv);
         result = limit >= 0 && event_add(&l->limit, &tv) != 0 ? LEV_ERRNO : lev_watched_loop(l, flags);
