@@ -1,13 +1,17 @@
-"""Imports inside of the package point one way: from what users see down to C."""
+"""The house is as ARCHITECTURE.md draws it: imports point one way, from what users see down to C."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import libevent_cffi
 
+PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(libevent_cffi.__file__).parent
 
 #: Who may import whom: a module imports from rooms that stand before its own, and from its own.
@@ -76,3 +80,63 @@ def test_no_module_is_too_long() -> None:
     """A module that grows past 500 lines becomes a package."""
     long = [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 500]
     assert long == []
+
+
+def written(file: str) -> str:
+    """Return the text of a *file* of the project, which an installed package does not have."""
+    path = PROJECT / file
+    if not path.exists():
+        pytest.skip("needs the source tree")
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    """The rooms in ARCHITECTURE.md name each file of Python."""
+    rooms = written("ARCHITECTURE.md").split("```")[1]
+    files = {path.name for path in PACKAGE.rglob("*.py")} - {"__init__.py"}
+    assert [name for name in sorted(files) if not re.search(rf"(?<![\w.]){re.escape(name)}", rooms)] == []
+
+
+def test_the_architecture_draws_the_order_of_rooms() -> None:
+    """The line of arrows in ARCHITECTURE.md says what the tests here hold."""
+    line = written("ARCHITECTURE.md").partition("Imports point one way:")[2].partition(".\n")[0]
+    drawn = re.findall(r"\w+", line)
+    assert drawn == [room for room in (*ROOMS, *TOP) if room not in ("_version", "__init__")]
+
+
+# -- what C calls --------------------------------------------------------------------------------------------
+
+#: They run functions of ours, which say by @delivers where the user's are.
+INDIRECT = {"lev_py_wake", "lev_py_change"}
+
+
+def trampolines() -> Iterator[ast.FunctionDef]:
+    """Generate the functions that C calls."""
+    for path in (PACKAGE / "_native").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any(
+                "trampoline" in ast.dump(d) for d in node.decorator_list
+            ):
+                yield node
+
+
+def test_each_function_that_c_calls_is_there() -> None:
+    """What is declared as extern "Python" has a function under @trampoline, and the other way round."""
+    cdef = PROJECT / "libevent_cffi" / "_native" / "cdef"
+    if not cdef.exists():
+        pytest.skip("needs the source tree")
+    texts = [path.read_text(encoding="utf-8") for path in cdef.glob("native*.h")]
+    declared = [name for text in texts for name in re.findall(r'extern "Python" int (\w+)', text)]
+    assert sorted(declared) == sorted(function.name for function in trampolines())
+
+
+def test_what_c_calls_calls_the_user_by_one_name() -> None:
+    """In the try of a trampoline stands a call of "callback", where the guard of Ctrl-C looks for it."""
+    for function in trampolines():
+        assert function.args.args[-1].arg == "slot", function.name
+        for node in ast.walk(function):
+            if isinstance(node, ast.Try) and any("BaseException" in ast.dump(each) for each in node.handlers):
+                calls = (each for line in node.body for each in ast.walk(line) if isinstance(each, ast.Call))
+                names = {ast.dump(each.func) for each in calls} - {ast.dump(ast.Name("len", ast.Load()))}
+                expected = {ast.dump(ast.Name("callback", ast.Load()))}
+                assert names == expected or function.name in INDIRECT, function.name
