@@ -115,7 +115,9 @@ class BaseFlag(Flags):
     How a base is made.
 
     NOLOCK keeps call_soon_threadsafe, loop_exit and loop_break of other threads working: they use a
-    descriptor of their own.  Wraps: enum event_base_config_flag <event2/event.h>.
+    descriptor of their own.  Without PRECISE_TIMER timers follow the system's coarse clock where it has one:
+    on Linux each may be late by a tick of the kernel, 1 to 10 ms, and nothing is repeated faster.
+    Wraps: enum event_base_config_flag <event2/event.h>.
     """
 
     NOLOCK = lib.EVENT_BASE_FLAG_NOLOCK

@@ -44,6 +44,7 @@ class Resource:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
+        """Return it; the end of the with block closes it.  Raises ClosedError."""
         self._check_open()
         return self
 

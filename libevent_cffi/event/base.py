@@ -42,7 +42,7 @@ class EventBase(ShortForms, Inspection):
     - *avoid_methods*: names, as of supported_methods(), not to use; others count for nothing.
     - *required_features*: what the method must be able to do.
     - *flags*: see ``libevent_cffi.flags.BaseFlag``.  The default, NO_CACHE_TIME, keeps a slow callback from
-      spoiling the timers after it.
+      spoiling the timers after it; with PRECISE_TIMER beside it timers are not late by some milliseconds.
     - *priorities*: how many (1 to 255); events of priority 0 go first.  As in C the less urgent wait for as
       long as more urgent ones are active: one of those that is always ready keeps them from running at all.
     - *max_dispatch_interval* (seconds) and *max_dispatch_callbacks*: look for new events at least so often
@@ -53,6 +53,7 @@ class EventBase(ShortForms, Inspection):
       object whose callback it was (the base for call_soon_threadsafe()), and the loop goes on; None has
       dispatch() raise it.  KeyboardInterrupt and SystemExit are raised always.
 
+    Every callback runs on the thread that dispatches.
     One thread at a time may use a base and its objects, and while it is dispatched only that one.  The others
     have call_soon_threadsafe(), loop_exit(), loop_break() and introspection; for anything else they get
     WrongThreadError.

@@ -99,8 +99,9 @@ class ShortForms(Loop):
         """
         Run ``callback(*args)`` once after *delay* (seconds, or a CommonTimeout).
 
-        Returns the Timer, which need not be kept.  With *keepalive* False it does not keep dispatch() from
-        returning.  Raises TypeError, ValueError, ClosedError, WrongThreadError.
+        How late it may be tells flags.BaseFlag.  Returns the Timer, which need not be kept.  With *keepalive*
+        False it does not keep dispatch() from returning.  Raises TypeError, ValueError, ClosedError,
+        WrongThreadError.
 
         Wraps: evtimer_new() evtimer_add() <event2/event.h>; libevent >= 1.4.
         """
@@ -119,8 +120,9 @@ class ShortForms(Loop):
         """
         Run ``callback(*args)`` every *interval* (seconds, or a CommonTimeout), first after one.
 
-        Passes missed while busy are not made up.  Returns the Timer, which need not be kept: delete() or
-        close() ends it.  Raises TypeError, ValueError, ClosedError, WrongThreadError.
+        Passes missed while busy are not made up.  0 is as often as can be, which is every few milliseconds
+        unless the base has flags.BaseFlag.PRECISE_TIMER.  Returns the Timer, which need not be kept: delete()
+        or close() ends it.  Raises TypeError, ValueError, ClosedError, WrongThreadError.
 
         Wraps: evtimer_new() evtimer_add() <event2/event.h>; libevent >= 2.0.
         """
