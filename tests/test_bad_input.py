@@ -307,7 +307,7 @@ def test_devices_that_cannot_be_waited_for(method: Any) -> None:
         refused = _refuser(base)
         fd = os.open(os.devnull, os.O_RDONLY)
         if not base.features & Feature.FDS:
-            refused(PermissionError, Event(base, fd, READ, print).add)
+            refused(PermissionError, Event(base, fd, READ, print).add, match="device that epoll")
         os.close(fd)
 
 

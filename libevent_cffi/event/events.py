@@ -160,7 +160,7 @@ class Event(Resource):
 
         Raises ValueError for a timeout that is negative, not a number or over ten years, for one descriptor
         both edge- and level-triggered, and for a number too large for select; OSError when the descriptor is
-        not open, or cannot be watched (PermissionError for a file under epoll); ClosedError;
+        not open, or cannot be watched (PermissionError for a file or /dev/null under epoll); ClosedError;
         WrongThreadError.
 
         Wraps: event_add() <event2/event.h>; libevent >= 1.4.
@@ -453,6 +453,12 @@ class Event(Resource):
                 1, f"descriptor {self._fd} is a file or folder, which epoll cannot watch: it is always ready"
             )
         error = check.socket_error(call) if code == lib.LEV_ERRNO else None
+        if isinstance(error, PermissionError) and self._base._method.startswith("epoll"):
+            raise PermissionError(
+                error.errno,
+                f"descriptor {self._fd} is a device that epoll cannot watch: read or write it without"
+                " waiting, or make the base with avoid_methods=['epoll']",
+            )
         if error is not None and error.errno and self._fd >= 0:
             error = type(error)(error.errno, f"{error.strerror} (watching descriptor {self._fd})")
             raise error
