@@ -136,6 +136,54 @@ def test_what_is_sent_before_another_request(
     assert tuple(map(int, re.findall(rb"HTTP/1\.1 (\d+) ", answer))) in expected
 
 
+@pytest.mark.parametrize("streams", STREAMS)
+def test_what_comes_byte_by_byte(plain_base: EventBase, quiet: None, streams: bool) -> None:
+    """Where the bytes of a request are parted, it means the same."""
+    texts = [(data, {(status,) for status in statuses}) for data, statuses in CORPUS.values()]
+    texts += [(data, expected) for data, expected in KEPT.values() if len(expected) == 1]
+    with served(plain_base, streams) as server:
+        for data, expected in texts:
+            if len(data) > 400 or (b"\0" not in data and b"chunked" not in data):
+                continue
+            with socket.create_connection(server.bound[0].address) as sock:
+                for byte in data + get("/last"):
+                    try:
+                        sock.send(bytes([byte]))
+                    except OSError:
+                        break
+                    plain_base.poll()
+                sock.settimeout(0)
+                answer = b""
+                end = time.monotonic() + 20
+                while time.monotonic() < end:
+                    plain_base.poll()
+                    try:
+                        part = sock.recv(65536)
+                    except BlockingIOError:
+                        continue
+                    except OSError:
+                        part = b""
+                    if not part:
+                        break
+                    answer += part
+            assert b"SMUGGLED" not in answer
+            found = tuple(map(int, re.findall(rb"HTTP/1\.1 (\d+) ", answer)))
+            assert found in expected or not found, data
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_all_requests_of_a_client_that_sends_no_more(
+    plain_base: EventBase, quiet: None, streams: bool
+) -> None:
+    """Each of the requests that came before the end is answered, and a half of one is not."""
+    data = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    with served(plain_base, streams) as server:
+        for count in (1, 2, 3, 40):
+            answer = converse(plain_base, server, data * count + b"GET /half HTTP/1.1\r\n")
+            assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"fine") == 2 * count
+        assert server.connections == 0
+
+
 def test_a_hundred_thousand_headers(plain_base: EventBase) -> None:
     """Where no limit was set, they are read."""
     counts = []

@@ -40,11 +40,6 @@ static void lev_http_drop_aliases(struct lev_http *h)
 
 /* -- who answers ----------------------------------------------------------------------------------------- */
 
-static char lev_lower(char c)
-{
-    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
 /* As libevent sees it, for whom a star at the end fits nothing (http.c:prefix_suffix_match). */
 static int lev_host_fits(const char *pattern, const char *name)
 {

@@ -472,6 +472,7 @@ static void lev_on_sreq_complete(struct evhttp_request *req, void *arg)
         c->request = NULL;
         c->age = c->is_in = 0;
         lev_sconn_put_down(c);
+        lev_sconn_follow_again(c);
         if (c->server->is_stopping)
             lev_sconn_doom(c);
     }
@@ -554,6 +555,15 @@ static int lev_is_token(const char *text)
     return p != text;
 }
 
+/* evhttp has them in targets, and in values that go on in a second line. */
+static int lev_has_control(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
+            return 1;
+    return 0;
+}
+
 static int lev_is_length(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
@@ -570,8 +580,10 @@ static int lev_is_framed(struct evhttp_request *req)
     const struct evkeyval *header;
     int lengths = 0, encodings = 0, hosts = 0, has_body = 0;
 
+    if (req->uri != NULL && lev_has_control(req->uri))
+        return 0;
     for (header = req->input_headers->tqh_first; header != NULL; header = header->next.tqe_next) {
-        if (!lev_is_token(header->key))
+        if (!lev_is_token(header->key) || lev_has_control(header->value))
             return 0;
         if (evutil_ascii_strcasecmp(header->key, "Content-Length") == 0) {
             lengths++;
@@ -668,9 +680,7 @@ static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhtt
 
     if (r != NULL)
         h = r->server;                  /* which has seen the head of it */
-#ifndef LEV_HAVE_evhttp_set_newreqcb
-    lev_sconn_stop_counting(c);
-#endif
+    lev_sconn_begins_one(c);
     if (r == NULL) {
         evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
         return;
@@ -1329,6 +1339,7 @@ static int lev_sreq_take_over(struct lev_http *h, int64_t token, struct lev_bev 
             s->carrier = NULL;
     }
     if (result == 0) {
+        lev_sconn_unfollow(r->conn);
         r->conn->taker = s;
         r->conn->is_taken = 1;
         lev_sreq_unwatch(r);

@@ -205,6 +205,23 @@ static void lev_sconn_set_timeouts(struct lev_sconn *c)
 }
 
 /*
+ * While more requests wait in the input, nothing is read: evhttp would drop them at the end of what comes, but a
+ * client that sends no more may wait for their answers.
+ */
+static void lev_sconn_limit_input(struct lev_sconn *c)
+{
+    c->has_more = c->framing.wholes > 0;
+    bufferevent_setwatermark(c->bev, EV_READ, 0, c->has_more ? 1 : c->is_lifted ? 65536 : 0);
+}
+
+static void lev_sconn_begins_one(struct lev_sconn *c)
+{
+    c->framing.wholes -= c->framing.wholes > 0;
+    if (c->has_more != (c->framing.wholes > 0))
+        lev_sconn_limit_input(c);
+}
+
+/*
  * While an answer is sent nothing has to come from the client, but evhttp goes on reading, to see it leave
  * (http.c:evhttp_write_buffer): so no time runs, and what comes all the same is left to the kernel.
  */
@@ -214,7 +231,7 @@ static void lev_sconn_lift(struct lev_sconn *c)
         return;
     c->is_lifted = 1;
     lev_sconn_set_timeouts(c);
-    bufferevent_setwatermark(c->bev, EV_READ, 0, 65536);
+    lev_sconn_limit_input(c);
 }
 
 static void lev_sconn_put_down(struct lev_sconn *c)
@@ -223,7 +240,7 @@ static void lev_sconn_put_down(struct lev_sconn *c)
         return;
     c->is_lifted = 0;
     lev_sconn_set_timeouts(c);
-    bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
+    lev_sconn_limit_input(c);
 }
 
 static void lev_http_told_stopped(struct lev_http *h)
@@ -256,6 +273,7 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
             *at = c->chain;
             break;
         }
+    lev_sconn_unfollow(c);
     if (c->is_shown)
         lev_sconn_hide(c);
     if (c->taker != NULL) {
@@ -410,6 +428,8 @@ static void lev_sconn_claim(struct lev_sconn *c)
         if (h->count > h->bucket_count * 2)
             lev_sconn_grow(h);
     }
+    if (c->evcon == NULL)
+        lev_sconn_unfollow(c);
     if (c->evcon == NULL && c->tls != NULL)
         c->tls->stop(c->ssl);
     bufferevent_decref(c->bev);
@@ -526,29 +546,13 @@ static struct bufferevent *lev_on_bev(struct event_base *eb, void *arg)
     }
     bufferevent_incref(c->bev);
     lev_sconn_set_timeouts(c);
+    lev_sconn_follow(c);
     lev_sconn_link(&h->fresh, c);
     event_active(&h->claim, EV_TIMEOUT, 1);
     return c->bev;
 }
 
 /* -- clients that are too slow ---------------------------------------------------------------------------- */
-
-#ifndef LEV_HAVE_evhttp_set_newreqcb
-static void lev_on_received(struct evbuffer *eb, const struct evbuffer_cb_info *info, void *arg)
-{
-    struct lev_sconn *c = arg;
-
-    (void)eb;
-    c->received += info->n_added;
-}
-
-static void lev_sconn_stop_counting(struct lev_sconn *c)
-{
-    if (c->counter != NULL)
-        evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->counter);
-    c->counter = NULL;
-}
-#endif
 
 /*
  * evhttp's timeouts begin anew with each byte: this ends what sends a byte now and then.  2.2 tells when the head
@@ -560,10 +564,8 @@ static void lev_sconn_sweep(struct lev_sconn *c)
         return;
     c->age++;
 #ifndef LEV_HAVE_evhttp_set_newreqcb
-    if (c->age == LEV_SWEEPS / 2 && c->counter == NULL) {
+    if (c->age == LEV_SWEEPS / 2)
         c->received = 0;
-        c->counter = evbuffer_add_cb(bufferevent_get_input(c->bev), lev_on_received, c);
-    }
     if (c->age > LEV_SWEEPS && (double)c->received > LEV_SLOW * c->server->read_timeout) {
         c->received = 0;
         c->age = 1;

@@ -65,6 +65,16 @@ struct lev_names {
     int64_t uses;
 };
 
+struct lev_framing {            /* where in a request its client is; see http_framing.c */
+    int state;                  /* LEV_AT_ */
+    int column;                 /* how much of the line has come, as far as that matters */
+    int which;                  /* name of a header */
+    int is_bare_cr, is_chunked, is_trailer, upgrades;
+    int was_cut;
+    int wholes;                 /* requests that have come and not been begun */
+    uint64_t left;              /* of the body, or of its chunk */
+};
+
 struct lev_sreq;
 
 struct lev_sconn {
@@ -79,13 +89,15 @@ struct lev_sconn {
     const struct lev_tls_ops *tls;      /* NULL: it has none; see bridge.h */
     void *ssl;
     int age;                    /* sweeps since it began to wait for a request */
+    int has_more;               /* requests wait in its input */
     int is_in;                  /* the headers of that are in: 2.2 only */
     int is_doomed, is_refused, is_lifted;
     int is_shown;               /* Python has its bufferevent */
     struct lev_bev *taker;      /* and uses it for something else than HTTP; see lev_sreq_take_over() */
     int is_taken;               /* it did, or does */
-    struct evbuffer_cb_entry *counter;  /* counts what comes from a slow client, in 2.1 */
-    size_t received;
+    struct evbuffer_cb_entry *follower; /* sees what comes, before evhttp does */
+    struct lev_framing framing;
+    size_t received;            /* bytes, for lev_sconn_sweep() */
 };
 
 struct lev_sreq {

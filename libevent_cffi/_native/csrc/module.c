@@ -36,6 +36,7 @@
 #include "ratelimit.c"
 #include "bevtls.c"
 #include "http_server.h"
+#include "http_framing.c"
 #include "http_hosts.c"
 #include "http_server.c"
 #include "http_request.c"
