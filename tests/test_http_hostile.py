@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,6 +183,38 @@ def test_all_requests_of_a_client_that_sends_no_more(
             answer = converse(plain_base, server, data * count + b"GET /half HTTP/1.1\r\n")
             assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"fine") == 2 * count
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("how", ["reply", "pieces", "file", "later"])
+def test_a_large_answer_to_a_client_that_sends_no_more(
+    plain_base: EventBase, quiet: None, tmp_path: Path, how: str
+) -> None:
+    """It gets all of it."""
+    body = random.Random(4).randbytes(3_000_000)
+    Path(tmp_path, "file").write_bytes(body)
+
+    def late(request: Request) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it looks as if the client had left
+            request.reply(200, body)
+
+    def answer(request: Request) -> None:
+        if how == "reply":
+            request.reply(200, body)
+        elif how == "file":
+            request.sendfile(tmp_path / "file")
+        elif how == "pieces":
+            request.start(200, headers={"Content-Length": str(len(body))})
+            request.send_chunk(body[:100_000])
+            request.send_chunk(body[100_000:])
+            request.end()
+        else:
+            request.defer()
+            request.on_close = late
+
+    with Server(plain_base, answer) as server:
+        server.bind(("127.0.0.1", 0))
+        got = converse(plain_base, server, get())
+    assert split(got)[2] == body
 
 
 def test_a_hundred_thousand_headers(plain_base: EventBase) -> None:

@@ -8,6 +8,8 @@
 #endif
 #define LEV_LARGE_REPLY 32768   /* bytes of a body for which a client may need longer than the read timeout */
 
+#define LEV_ONE_WRITE 8192      /* bytes of a body that are surely written together with the head */
+
 /* -- memory ---------------------------------------------------------------------------------------------- */
 
 static void lev_sreq_unref(struct lev_sreq *r)
@@ -1121,11 +1123,15 @@ static int lev_sreq_put_off(struct lev_sreq *r, int status, const char *reason)
 
 static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason)
 {
+    size_t size = evbuffer_get_length(r->req->output_buffer);
+
     lev_sreq_unwatch(r);
-    if (evbuffer_get_length(r->req->output_buffer) > LEV_LARGE_REPLY)
+    if (size > LEV_LARGE_REPLY)
         lev_sconn_lift(r->conn);
     r->state = LEV_SREQ_ANSWERED;
     evhttp_send_reply(r->req, status, reason, NULL);
+    if (size > LEV_ONE_WRITE)
+        lev_sconn_only_write(r->conn);
 }
 
 /*
@@ -1274,6 +1280,15 @@ static int lev_sreq_chunk(struct lev_http *h, int64_t token, const char *data, s
     return result;
 }
 
+static void lev_sreq_finish(struct lev_http *h, struct lev_sreq *r)
+{
+    int64_t token = r->token;
+
+    evhttp_send_reply_end(r->req);      /* it may be complete at once, and freed */
+    if (lev_name_find(&h->requests, token) == r && r->conn != NULL)
+        lev_sconn_only_write(r->conn);
+}
+
 static int lev_sreq_end(struct lev_http *h, int64_t token)
 {
     struct lev_sreq *r;
@@ -1290,7 +1305,7 @@ static int lev_sreq_end(struct lev_http *h, int64_t token)
         } else if (r->is_reading)
             r->has_ended = 1;
         else
-            evhttp_send_reply_end(r->req);      /* it may be complete at once, and freed */
+            lev_sreq_finish(h, r);
     }
     lev_sreq_leave(h, entered);
     return result;

@@ -243,6 +243,16 @@ static void lev_sconn_put_down(struct lev_sconn *c)
     lev_sconn_limit_input(c);
 }
 
+/*
+ * All of the answer is there: what comes now may wait.  evhttp goes on reading, and would give up the rest of the
+ * answer at the end of what comes, which may be that of a client that only sends no more.  One that has left is seen
+ * by its answer; evhttp reads again after that (http.c:evhttp_start_read_).
+ */
+static void lev_sconn_only_write(struct lev_sconn *c)
+{
+    bufferevent_disable(c->bev, EV_READ);
+}
+
 static void lev_http_told_stopped(struct lev_http *h)
 {
     if (h->is_stopping && h->count == 0 && !h->child.closed)
