@@ -20,6 +20,10 @@ from libevent_cffi.flags import BaseFlag
 
 DEADLINE = 20.0
 
+Pair = tuple[socket.socket, socket.socket]
+#: What the fixture "run" gives.
+Run = Callable[..., None]
+
 # No deadline per example: another process may have the machine.
 hypothesis.settings.register_profile("ours", deadline=None, database=None)
 hypothesis.settings.load_profile("ours")
