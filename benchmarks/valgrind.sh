@@ -9,7 +9,8 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 if [ $# -eq 0 ]; then
-    set -- tests/test_stateful.py tests/test_leaks.py tests/test_lifetime.py tests/test_memory.py
+    set -- tests/test_stateful.py tests/test_leaks.py tests/test_lifetime.py tests/test_closing_inside.py \
+        tests/test_dropping.py tests/test_memory.py
 fi
 : "${LIBEVENT_CFFI_PROGRAMS:=200}"
 export LIBEVENT_CFFI_PROGRAMS

@@ -167,3 +167,14 @@ def output_of(code: str, *, timeout: float = 60.0, **environment: str) -> str:
     done = run_python(code, timeout=timeout, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """C holds as many blocks after the test as before."""
+    before = util.memory_counters().blocks
+    yield
+    if util.memory_counters().blocks > before:
+        gc.collect()
+        gc.collect()  # PyPy needs a second round for what the first one finalized
+    assert util.memory_counters().blocks <= before
