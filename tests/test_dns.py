@@ -213,6 +213,8 @@ def test_impossible_questions_fail_as_with_the_system(
     """As DNSError of the Query, which nobody has to be asked for."""
     error = failure(make().getaddrinfo(host, port, **keywords))
     assert number is None or error.args[0] == number
+    assert str(host or "this machine") in str(error)
+    assert "no-such" not in str(port) or port in str(error)
     assert peer.asked == []
 
 

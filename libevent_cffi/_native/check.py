@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .. import errors
 from . import logs
 from ._libevent import ffi, lib
 
-__all__ = ["check_pointer", "check_rc", "clear_errno", "dns_error", "socket_error"]
+__all__ = ["asked_for", "check_pointer", "check_rc", "clear_errno", "dns_error", "socket_error"]
 
 
 def clear_errno() -> None:
@@ -58,11 +58,18 @@ def socket_error(what: Optional[str] = None, number: Optional[int] = None) -> OS
     return OSError(number, text)
 
 
-def dns_error(number: int, text: Optional[str] = None) -> errors.DNSError:
-    """Make the DNSError of EAI *number*, with libevent's own words."""
+def dns_error(number: int, asked: str, text: Optional[str] = None) -> errors.DNSError:
+    """Make the DNSError of EAI *number* for what was *asked*; *text* None: with libevent's own words."""
     if text is None:
         text = ffi.string(lib.evutil_gai_strerror(number)).decode("utf-8", "replace")
-    return errors.DNSError(number, text)
+    return errors.DNSError(number, f"{asked}: {text}")
+
+
+def asked_for(host: Optional[str], port: Union[int, str, None]) -> str:
+    """Name what getaddrinfo() was asked for."""
+    if host is None:
+        return f"port {port!r} of this machine"
+    return host if port is None else f"{host}, port {port!r}"
 
 
 def _last_error() -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .._native import convert
+from .._native import check, convert
 from .._native._libevent import ffi, lib
 from ..errors import DNSError
 from .answers import Found, lookup_error
@@ -60,7 +60,7 @@ class Wanted:
                 )
             ]
         except socket.gaierror as error:
-            return DNSError(*error.args)
+            return check.dns_error(error.args[0], check.asked_for(self.host, self._port), error.args[1])
         if self._family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
             return lookup_error(self.name, socket.EAI_FAMILY)
         return None

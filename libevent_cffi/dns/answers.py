@@ -77,9 +77,7 @@ def name_server_error(name: str, number: int) -> DNSError:
 
 def lookup_error(name: str, number: int) -> DNSError:
     """Make the error of a query for *name* that ended with EAI *number*."""
-    error = check.dns_error(number)
-    error.args = (number, f"{name}: {error.args[1]}")
-    return error
+    return check.dns_error(number, name)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
 from .._native import check, convert
 from .._native._libevent import ffi, lib
-from ..errors import DNSError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +98,7 @@ def getaddrinfo(
     found = ffi.new("struct evutil_addrinfo **")
     result = lib.evutil_getaddrinfo(_encode_host(host), _encode_port(port), hints, found)
     if result:
-        raise _lookup_error(result)
+        raise _lookup_error(result, check.asked_for(host, port))
     try:
         return list(_read_addrinfo(found[0]))
     finally:
@@ -121,13 +120,13 @@ def _encode_port(port: Union[int, str, None]) -> Any:
     return b"%d" % convert.c_int(port, "port", 0, 65535)
 
 
-def _lookup_error(number: int) -> Exception:
+def _lookup_error(number: int, asked: str) -> Exception:
     if number == getattr(socket, "EAI_MEMORY", None):
         return MemoryError("evutil_getaddrinfo")
     if number == getattr(socket, "EAI_SYSTEM", None):  # "see errno" tells a user nothing
         cause = check.socket_error("evutil_getaddrinfo")
-        return DNSError(number, cause.strerror or str(cause))
-    return check.dns_error(number)
+        return check.dns_error(number, asked, cause.strerror or str(cause))
+    return check.dns_error(number, asked)
 
 
 def _read_addrinfo(entry: Any) -> Iterator[AddrInfo]:
