@@ -931,3 +931,14 @@ def test_messages_have_a_logger_of_their_own(serve: Any, caplog: pytest.LogCaptu
         client.ask("one.example")
         client.answer()
     assert [entry.name for entry in caplog.records] == ["libevent.dns"]
+
+
+def test_a_record_may_be_empty(serve: Any) -> None:
+    """As the OPT of EDNS is, which dig reads."""
+
+    def handler(request: Request) -> None:
+        request.add_reply(DNSSection.ADDITIONAL, ".", 41, b"", ttl=0, class_=1232)
+        request.respond()
+
+    server, _ = serve(handler)
+    assert "EDNS: version: 0, flags:; udp: 1232" in dig(server.base, server, "+noedns", "one.example")

@@ -184,6 +184,6 @@ def test_a_failure_without_errno_names_the_call() -> None:
 
 def test_dns_errors_have_libevent_s_words() -> None:
     """A number of getaddrinfo() becomes a DNSError with a text."""
-    error = check.dns_error(socket.EAI_FAIL)
+    error = check.dns_error(socket.EAI_FAIL, "a.example")
     assert (error.errno, error.code) == (socket.EAI_FAIL, None)
-    assert error.strerror
+    assert error.strerror.startswith("a.example: ")

@@ -322,6 +322,8 @@ static int lev_dns_request_add(struct lev_dns_request *r, int section, const cha
 
     if (entered < 0)
         return entered;
+    if (size == 0 && !is_name)
+        data = NULL;    /* no bytes would be "no memory" (evdns.c:evdns_server_request_add_reply) */
     result = evdns_server_request_add_reply(r->request, section, name, type, class, ttl, size, is_name, data);
     lev_leave(r->child.base, entered);
     return result < 0 ? LEV_ERRNO : 0;
