@@ -869,6 +869,42 @@ def test_a_group_keeps_no_loop_going_but_its_members_do(base: EventBase, run: Ru
     run(base)
 
 
+def ends_at_once(base: EventBase, end: Callable[[BufferEvent], object]) -> bool:
+    """Does a loop end within 50 ms of what *end* does to the only member of a group?"""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        member = BufferEvent(base, ours, on_event=lambda *_: None)
+        group = RateLimitGroup(base, RateLimit(read_rate=1_000_000))
+        group.add(member)
+        base.call_soon(end, member)
+        if end is ended_there:
+            theirs.close()
+        late: list[bool] = []
+        timer = base.call_later(0.05, late.append, True, keepalive=False)
+        base.dispatch()
+        timer.close()
+        member.close()
+        group.close()
+        return not late
+
+
+def ended_there(member: BufferEvent) -> None:
+    """The other side ends it, not this one."""
+
+
+def disabled(member: BufferEvent) -> None:
+    """Nothing can come any more."""
+    member.disable(READ)
+
+
+@pytest.mark.parametrize("end", [BufferEvent.close, ended_there, disabled])
+def test_a_loop_ends_with_the_last_that_a_group_waits_for(
+    plain_base: EventBase, end: Callable[[BufferEvent], object]
+) -> None:
+    """It need not wait until the group looks at its members again, ten times a second."""
+    assert any(ends_at_once(plain_base, end) for _ in range(5))  # a busy machine may be late once
+
+
 def test_a_group_lives_as_long_as_its_members(base: EventBase) -> None:
     """Whoever drops what, in whatever order."""
     group = RateLimitGroup(base, RateLimit(read_rate=1000))

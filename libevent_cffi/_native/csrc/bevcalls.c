@@ -39,6 +39,7 @@ static int lev_bev_hold(struct lev_bev *s)
         result = LEV_BEV_HOLD;
     else if (s->child.held && !s->child.closed && !lev_bev_is_armed(&s->child)) {
         s->child.held = 0;
+        lev_group_let_go(bottom);
         result = LEV_BEV_LET_GO;
     }
     if (bottom->partner != NULL && lev_bev_is_to_hold(lev_bev_top(bottom->partner)))

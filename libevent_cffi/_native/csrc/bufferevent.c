@@ -377,9 +377,13 @@ static int lev_bev_may_tell(struct lev_bev *s, int which, int what, int error)
 
 static void lev_bev_after(struct lev_bev *s)
 {
+    int was_held = s->child.held;
+
     if (!s->child.base->forked && !s->child.closed)
         lev_bev_apply(s);
     lev_child_after_callback(&s->child);
+    if (was_held && !s->child.held)
+        lev_group_let_go(lev_bev_bottom(s));
 }
 
 static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)

@@ -99,6 +99,7 @@ static int lev_filter_finish_output(struct lev_bev *s);
 static int lev_filter_finish_input(struct lev_bev *s);
 static void lev_bev_lift_limits(struct lev_bev *s);
 static void lev_group_keep(struct lev_bev *s);
+static void lev_group_let_go(struct lev_bev *s);
 static void lev_bev_listen_for_drains(struct lev_bev *s);
 static void lev_bev_stall(struct lev_bev *s);
 static void lev_sconn_say_goodbye(struct lev_sconn *c);

@@ -36,15 +36,20 @@ static struct ev_token_bucket_cfg *lev_rate_make(const struct lev_rate *rate)
 
 /* -- one bufferevent --------------------------------------------------------------------------------------- */
 
+static void lev_group_settle(struct lev_group *g);
+
 static void lev_group_leave(struct lev_bev *s)
 {
-    if (s->group == NULL)
+    struct lev_group *g = s->group;
+
+    if (g == NULL)
         return;
     bufferevent_remove_from_rate_limit_group(s->bev);
     *s->before_member = s->next_member;
     if (s->next_member != NULL)
         s->next_member->before_member = s->before_member;
     s->group = NULL;
+    lev_group_settle(g);
 }
 
 /* Before it is freed: it may live on for a while, its limit and its group need not. */
@@ -178,6 +183,22 @@ static void lev_group_keep(struct lev_bev *s)
 {
     if (s->group != NULL && !event_pending(&s->group->keep, EV_READ, NULL))
         lev_group_look_again(s->group);
+}
+
+/* Does no member wait any more?  Then the loop is not to wait for one either. */
+static void lev_group_settle(struct lev_group *g)
+{
+    if (!event_pending(&g->keep, EV_READ, NULL) || lev_group_is_awaited(g))
+        return;
+    event_del(&g->keep);
+    event_del(&g->look);
+}
+
+/* A member at the bottom of a stack waits for nothing any more. */
+static void lev_group_let_go(struct lev_bev *s)
+{
+    if (s->group != NULL)
+        lev_group_settle(s->group);
 }
 
 static void lev_on_group_look(evutil_socket_t fd, short what, void *arg)
