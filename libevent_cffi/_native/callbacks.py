@@ -141,17 +141,13 @@ def give_slot_back(loop: Any) -> None:
 
 @trampoline
 def lev_py_plain(token: int, slot: int) -> int:
-    """A timer, or what a short form of EventBase made: callback(*args)."""
-    table = tables[slot]
+    """A timer, or what a short form of EventBase made, that stays pending: callback(*args)."""
     try:
-        event = table[token]
+        event = tables[slot][token]
     except KeyError:
         return STALE
     callback = event._callback
     args = event._args
-    is_last = slot & 1
-    if is_last:
-        event._token = 0
     try:
         if args:
             if len(args) == 1:  # a star call costs more
@@ -165,10 +161,35 @@ def lev_py_plain(token: int, slot: int) -> int:
         loop = loops[slot >> 1]
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
-    if is_last:
-        del table[token]
-        return GONE
     return DONE
+
+
+@trampoline
+def lev_py_plain_last(token: int, slot: int) -> int:
+    """The same of one that is not pending any more."""
+    table = tables[slot]
+    try:
+        event = table[token]
+    except KeyError:
+        return STALE
+    callback = event._callback
+    args = event._args
+    event._token = 0
+    try:
+        if args:
+            if len(args) == 1:
+                callback(args[0])
+            else:
+                callback(*args)
+        else:
+            callback()
+    except BaseException as error:
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain_last
+        loop = loops[slot >> 1]
+        loop._failed = (error, event, token, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    del table[token]
+    return GONE
 
 
 @trampoline
@@ -361,12 +382,14 @@ def lev_py_let_go(token: int, slot: int) -> int:
 #: These get twice the slot, and whether the event is not pending any more.
 _TOLD_IF_LAST = (
     lev_py_plain.__code__,
+    lev_py_plain_last.__code__,
     lev_py_event.__code__,
     lev_py_event_last.__code__,
     lev_py_signal.__code__,
 )
 
 _calls_in_plain = calls_in(lev_py_plain)
+_calls_in_plain_last = calls_in(lev_py_plain_last)
 _calls_in_event = calls_in(lev_py_event)
 _calls_in_event_last = calls_in(lev_py_event_last)
 _calls_in_signal = calls_in(lev_py_signal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import convert
@@ -10,25 +11,39 @@ from .._native._libevent import ffi
 if TYPE_CHECKING:
     from ..types import BytesLike
 
-__all__ = ["MOST", "check_count", "check_offset", "export", "memory_of", "scratch", "scratches"]
+__all__ = [
+    "MOST",
+    "check_count",
+    "check_offset",
+    "export",
+    "memory_of",
+    "put_back",
+    "scratch",
+    "take_scratch",
+]
 
 #: More bytes than any buffer has; C adds such numbers up.
 MOST = 2**60
 
 SCRATCH = 65536
 
-#: Memory for what is copied out of C, of SCRATCH bytes, with a number beside it.
-scratches: list[tuple[Any, Any]] = []
+#: Memory for what is copied out of C, of SCRATCH bytes; the same to take slices of; and a number beside it.
+#: A list would allocate memory each time the first one comes back.
+_scratches: deque[tuple[Any, Any, Any]] = deque()
+#: Take one, or IndexError; and put one back.  Looking the methods up would cost more than calling them.
+take_scratch = _scratches.pop
+put_back = _scratches.append
 
 _new_memory = ffi.new_allocator(should_clear_after_alloc=False)
 
 
-def scratch() -> tuple[Any, Any]:
-    """Return memory of SCRATCH bytes and a ``size_t *``; put them back into *scratches*."""
+def scratch() -> tuple[Any, Any, Any]:
+    """Return memory of SCRATCH bytes, a buffer of it, and a ``size_t *``; put_back() all when done."""
     try:
-        return scratches.pop()
+        return take_scratch()
     except IndexError:
-        return _new_memory("char[]", SCRATCH), ffi.new("size_t *")
+        memory = _new_memory("char[]", SCRATCH)
+        return memory, ffi.buffer(memory, SCRATCH), ffi.new("size_t *")
 
 
 def memory_of(size: int) -> Any:

@@ -17,8 +17,8 @@ from .arguments import (
     check_offset,
     export,
     memory_of,
+    put_back,
     scratch,
-    scratches,
 )
 from .fileobject import BufferFile
 from .files import FileSegment, again_interrupted
@@ -299,12 +299,12 @@ class Buffer(Looking):
         Wraps: evbuffer_remove() <event2/buffer.h>; libevent >= 1.4.
         """
         size = nbytes if type(nbytes) is int and -1 <= nbytes <= MOST else check_count(nbytes)
-        mem, _ = keep = scratch()
+        mem, shown, _ = keep = scratch()
         try:
             result = lib.lev_buffer_remove(self._b, mem, SCRATCH, size)
-            data: bytes = ffi.unpack(mem, result) if result > 0 else b""
+            data: bytes = shown[:result] if result > 0 else b""
         finally:
-            scratches.append(keep)
+            put_back(keep)
         if result < 0:
             data = self._remove_large(result, size)
         if self._callbacks or lent.LENT:
@@ -388,14 +388,14 @@ class Buffer(Looking):
         Wraps: evbuffer_readln() <event2/buffer.h>; libevent >= 2.0.
         """
         style = int(check_flags(EOL, eol, "eol"))
-        mem, end = keep = scratch()
+        mem, shown, end = keep = scratch()
         try:
             result = lib.lev_buffer_readline(self._b, mem, SCRATCH, style, end)
             if result >= 0:
-                data: bytes = ffi.unpack(mem, result)
+                data: bytes = shown[:result]
                 line = data[: result - end[0]]
         finally:
-            scratches.append(keep)
+            put_back(keep)
         if result < 0:
             found = self._readline_large(result, style)
             if found is None:

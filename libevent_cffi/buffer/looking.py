@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union, overload
 from .._native import convert, features
 from .._native._libevent import ffi, lib
 from ..flags import EOL, check_flags
-from .arguments import MOST, SCRATCH, check_count, check_offset, export, memory_of, scratch, scratches
+from .arguments import MOST, SCRATCH, check_count, check_offset, export, memory_of, put_back, scratch
 from .handle import Handle
 
 if TYPE_CHECKING:
@@ -108,13 +108,14 @@ class Looking(Handle):
         """
         start = check_offset(start, "start")
         size = check_count(nbytes)
-        mem, _ = keep = scratch()
+        mem, shown, _ = keep = scratch()
         try:
             result = lib.lev_buffer_copy(self._b, start, mem, SCRATCH, size)
             if 0 <= result:
-                return ffi.unpack(mem, result) if result else b""
+                data: bytes = shown[:result]
+                return data
         finally:
-            scratches.append(keep)
+            put_back(keep)
         while True:
             result = self._again(result, lib.lev_buffer_copy, start, mem, 0, size)
             if result != _TOO_SMALL:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from .._native import convert
 from .._native._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.arguments import MOST, SCRATCH, check_count, export, memory_of, scratch, scratches
+from ..buffer.arguments import MOST, SCRATCH, check_count, export, memory_of, put_back, scratch, take_scratch
 from ..flags import EOL
 from .handle import Handle
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Transfer"]
 
 _TOO_SMALL: int = lib.LEV_TOO_SMALL
+#: What each message passes through: looking them up costs as much as calling them.
+_read = lib.lev_bev_read
+_write = lib.lev_bev_write
 
 
 class Transfer(Handle):
@@ -40,7 +43,7 @@ class Transfer(Handle):
         Wraps: bufferevent_write() <event2/bufferevent.h>; libevent >= 1.4.
         """
         memory = data if type(data) is bytes else export(data)
-        result = lib.lev_bev_write(self._c, memory, len(memory))
+        result = _write(self._c, memory, len(memory))
         if result:
             self._done(result, "bufferevent_write")
         output = self._output
@@ -118,19 +121,17 @@ class Transfer(Handle):
 
         Wraps: bufferevent_read() <event2/bufferevent.h>; libevent >= 1.4.
         """
-        size = nbytes if type(nbytes) is int and -1 <= nbytes <= MOST else check_count(nbytes)
+        size = nbytes if nbytes == -1 else check_count(nbytes)
         try:
-            keep = scratches.pop()
+            keep = take_scratch()
         except IndexError:
             keep = scratch()
-        memory = keep[0]
+        memory, shown, _ = keep
         try:
-            result = lib.lev_bev_read(self._c, memory, SCRATCH, size)
-            data: bytes = ffi.unpack(memory, result) if result > 0 else b""
+            result = _read(self._c, memory, SCRATCH, size)
+            data: bytes = shown[:result] if result >= 0 else self._read_large(result, size)
         finally:
-            scratches.append(keep)
-        if result < 0:
-            data = self._read_large(result, size)
+            put_back(keep)
         received = self._input
         if received is not None and received._callbacks:
             received._changed()
@@ -140,7 +141,7 @@ class Transfer(Handle):
         while result == _TOO_SMALL:
             length = len(self.input)
             memory = memory_of(min(length, size) if size >= 0 else length)
-            result = lib.lev_bev_read(self._c, memory, len(memory), size)
+            result = _read(self._c, memory, len(memory), size)
         self._checked(result, "bufferevent_read")
         return bytes(ffi.buffer(memory, result))
 

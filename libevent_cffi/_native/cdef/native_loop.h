@@ -102,6 +102,7 @@ int lev_signal_activate(struct lev_base *l, int signum);
 int lev_base_dump(struct lev_base *l, char **text);
 
 extern "Python" int lev_py_plain(int64_t token, int slot);
+extern "Python" int lev_py_plain_last(int64_t token, int slot);
 extern "Python" int lev_py_event(int64_t token, int what, int slot);
 extern "Python" int lev_py_event_last(int64_t token, int what, int slot);
 extern "Python" int lev_py_signal(int64_t token, int slot);

@@ -157,6 +157,7 @@ static long lev_forker = 0;
 
 /* Python's functions, defined in callbacks.py. */
 static int lev_py_plain(int64_t token, int slot);
+static int lev_py_plain_last(int64_t token, int slot);
 static int lev_py_event(int64_t token, int what, int slot);
 static int lev_py_event_last(int64_t token, int what, int slot);
 static int lev_py_signal(int64_t token, int slot);

@@ -300,7 +300,7 @@ static int lev_common_timeout(struct lev_base *l, double seconds)
 static int lev_call_python(struct lev_base *l, int form, int64_t token, int what, int slot)
 {
     if (form == LEV_FORM_PLAIN)
-        return lev_py_plain(token, slot);
+        return slot & 1 ? lev_py_plain_last(token, slot) : lev_py_plain(token, slot);
     if (form == LEV_FORM_EVENT)
         return slot & 1 ? lev_py_event_last(token, what, slot) : lev_py_event(token, what, slot);
     return lev_py_signal(token, slot);
