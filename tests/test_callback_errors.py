@@ -216,7 +216,7 @@ def test_what_a_callback_raises(
     """The error leaves dispatch() with its own traceback, or error_handler takes it; the loop can go on."""
     base = plain_base
     raised = kind("here")
-    told: list[object] = []
+    told: list[str] = []
     handled: list[tuple[Exception, object]] = []
 
     def fail_once() -> None:
@@ -241,12 +241,12 @@ def test_what_a_callback_raises(
         assert error is raised
         names = [frame.name for frame in traceback.extract_tb(raised.__traceback__)]
         assert names[-1] == "fail_once"
-        assert told[0] == "failed"  # on a slow machine the timer may be due in the same pass
+        assert "failed" in told  # on a slow machine the timer may be due in the same pass, and come first
     base.error_handler = None
     if taken:
         base.error_handler = handler
     run(base)
-    assert told == ["failed", "went on"]
+    assert sorted(told) == ["failed", "went on"]
     assert handled == ([(raised, source)] if kind is Mistake and hook != "absent" else [])
     if isinstance(source, Event) and not source.closed:
         assert bool(source.pending) == PLACES[place].persistent
