@@ -950,3 +950,26 @@ def test_a_record_may_be_empty(serve: Any) -> None:
 
     server, _ = serve(handler)
     assert "EDNS: version: 0, flags:; udp: 1232" in dig(server.base, server, "+noedns", "one.example")
+
+
+def test_a_slow_handler_that_raises_is_no_flood(serve: Any, run: Run) -> None:
+    """What is asked while it was being answered is heard, though the server has been busy for long."""
+
+    def handler(request: Request) -> None:
+        time.sleep(0.06)  # longer than a server may keep everything else waiting
+        raise LookupError("here")
+
+    server, client = serve(handler)
+    codes: list[int] = []
+
+    def answered() -> None:
+        codes.append(client.sock.recv(512)[3] & 15)
+        if len(codes) < 4:
+            client.ask("one.example")
+        else:
+            server.base.loop_break()
+
+    client.ask("one.example")
+    with server.base.on_readable(client.sock, answered):
+        run(server.base)
+    assert codes == [DNSErrorCode.SERVERFAILED] * 4

@@ -415,7 +415,11 @@ static int lev_dns_server_is_armed(struct lev_child *c)
 
 static void lev_dns_server_deliver_again(struct lev_child *c)
 {
-    lev_dns_server_tell((struct lev_dns_server *)c, 0);
+    struct lev_dns_server *s = (struct lev_dns_server *)c;
+
+    if (!s->deaf)
+        s->since = 0;   /* a loop has ended meanwhile: that was no flood */
+    lev_dns_server_tell(s, 0);
 }
 
 static const struct lev_kind lev_dns_server_kind = {lev_dns_server_end, lev_dns_server_is_armed,
