@@ -259,6 +259,16 @@ def test_keep_alive_and_pipelining(base: EventBase, server: Server) -> None:
     assert answer.endswith(b"/last")
 
 
+def test_requests_as_a_proxy_gets_them(base: EventBase, server: Server) -> None:
+    """The connection is kept, or told to end, as for any other request."""
+    server.handler = lambda request: request.reply(200, request.target)
+    first = b"GET http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n"
+    answer = ask(base, server, first + get("http://other.example/"))
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.count(b"Connection: close") == 1
+    assert answer.endswith(b"http://other.example/")
+
+
 def test_http_1_0(plain_base: EventBase, one: Server) -> None:
     """The connection ends after the answer."""
     one.handler = lambda request: request.reply(200, b"old")

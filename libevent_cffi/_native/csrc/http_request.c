@@ -683,6 +683,10 @@ static void lev_sreq_begin(struct lev_http *h, struct lev_sconn *c, struct evhtt
     if (r != NULL)
         h = r->server;                  /* which has seen the head of it */
     lev_sconn_begins_one(c);
+#ifdef EVHTTP_PROXY_REQUEST
+    /* or it would be closed without a word, for want of Proxy-Connection (http.c:evhttp_is_connection_close) */
+    req->flags &= ~EVHTTP_PROXY_REQUEST;
+#endif
     if (r == NULL) {
         evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
         return;
