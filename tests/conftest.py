@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from certificates import Certificates
 
-from libevent_cffi import EventBase, util
+from libevent_cffi import Buffer, EventBase, util
 from libevent_cffi._native import lib
 from libevent_cffi.flags import BaseFlag
 
@@ -178,3 +178,17 @@ def no_leak() -> Iterator[None]:
         gc.collect()
         gc.collect()  # PyPy needs a second round for what the first one finalized
     assert util.memory_counters().blocks <= before
+
+
+@pytest.fixture
+def buffers_leave_nothing() -> Iterator[None]:
+    """When a test is over, C holds as much as before."""
+    gc.collect()
+    before = util.memory_counters().blocks, lib.lev_live_objects
+    yield
+    for _ in range(3):
+        gc.collect()
+    lib.lev_memory_fail_after(-1)
+    with Buffer() as buffer:
+        buffer.drain()  # what was let go of is told
+    assert (util.memory_counters().blocks, lib.lev_live_objects) == before
