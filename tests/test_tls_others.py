@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Optional
 
 import pytest
@@ -18,7 +19,7 @@ from libevent_cffi import BufferEventFlag, EventBase, Listener
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import BufferEvent
 from libevent_cffi.errors import TLSError
-from libevent_cffi.flags import READ, WRITE
+from libevent_cffi.flags import READ, WRITE, TLSVersion
 from libevent_cffi.tls import TLSContext
 
 pytestmark = pytest.mark.skipif(not lib.LEV_HAS_TLS, reason="this build has no TLS")
@@ -58,16 +59,66 @@ def test_openssl_s_client_is_served(
     assert ends[0].error is None
 
 
-def test_openssl_s_client_refuses_what_it_does_not_trust(
-    plain_base: EventBase, run: Run, certificates: Certificates
+#: What "openssl s_client" asks for, of which server, and what that server is told or finds.
+S_CLIENT: dict[str, tuple[Callable[[Certificates], TLSContext], tuple[str, ...], str]] = {
+    "wrong authority": (
+        server,
+        ("-CAfile", "stranger.pem", "-verify_return_error"),
+        "tlsv1 alert unknown ca",
+    ),
+    "expired": (
+        lambda c: server(c, "expired"),
+        ("-CAfile", "ca.pem", "-verify_return_error"),
+        "sslv3 alert certificate expired",
+    ),
+    "wrong host": (
+        lambda c: server(c, "other"),
+        ("-CAfile", "ca.pem", "-verify_return_error", "-verify_hostname", "localhost"),
+        "sslv3 alert bad certificate",
+    ),
+    "no shared version": (
+        lambda c: server(c, minimum_version=TLSVersion.TLSv1_3),
+        ("-tls1_2",),
+        "unsupported protocol",
+    ),
+    "no client certificate": (
+        lambda c: server(c, ca=c("ca.pem"), verify=True),
+        (),
+        "peer did not return a certificate",
+    ),
+    "wrong client certificate": (
+        lambda c: server(c, ca=c("ca.pem"), verify=True),
+        ("-cert", "strange.pem", "-key", "strange.key"),
+        "certificate verify failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", S_CLIENT)
+def test_openssl_s_client_refuses_or_is_refused(
+    plain_base: EventBase, run: Run, certificates: Certificates, case: str
 ) -> None:
     """And we are told why."""
-    listener, ends = serve_one(plain_base, server(certificates))
-    peer = SClient(certificates, listener.port, "-CAfile", "stranger.pem", "-verify_return_error")
+    make, arguments, reason = S_CLIENT[case]
+    listener, ends = serve_one(plain_base, make(certificates))
+    peer = SClient(certificates, listener.port, *arguments)
     run(plain_base)
-    assert peer.wait()[0] != 0
+    peer.wait()
     assert isinstance(ends[0].error, TLSError)
-    assert "tlsv1 alert unknown ca" in ends[0].error.reasons
+    assert reason in ends[0].error.reasons
+    assert CONNECTED not in ends[0].told
+
+
+def test_openssl_s_client_shows_its_certificate(
+    plain_base: EventBase, run: Run, certificates: Certificates
+) -> None:
+    """One that our authority has signed is taken, and handed out."""
+    context = server(certificates, ca=certificates("ca.pem"), verify=True)
+    listener, ends = serve_one(plain_base, context, echoes=True, expects=3)
+    peer = SClient(certificates, listener.port, "-cert", "client.pem", "-key", "client.key", data=b"me\n")
+    run(plain_base)
+    assert peer.wait()[1] == b"me\n"
+    assert ends[0].layer["peer_certificate"] == certificates.der("client")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +144,7 @@ def test_openssl_s_client_refuses_what_it_does_not_trust(
             "tlsv13 alert certificate required",
             None,
         ),
+        (("-no_tls1_3", "-no_tls1_2"), "tlsv1 alert protocol version", None),
     ],
 )
 def test_openssl_s_server_is_talked_to(
@@ -116,6 +168,21 @@ def test_openssl_s_server_is_talked_to(
         assert isinstance(here.error, TLSError), (here.error, here.told)
         assert reason in here.error.reasons
         assert here.error.verify_code == code
+
+
+def test_openssl_s_server_takes_our_certificate(
+    plain_base: EventBase, run: Run, certificates: Certificates
+) -> None:
+    """A client that has one shows it when it is asked."""
+    asks = ("-Verify", "1", "-verify_return_error", "-CAfile", "ca.pem")
+    context = client(certificates, certificate=certificates("client.pem"), key=certificates("client.key"))
+    with s_server(certificates, *asks, "-cert", "server.pem", "-key", "server.key") as port:
+        here = End(plain_base, None, context, server_hostname="localhost", sends=b"abc\n")
+        here.bev.on_read = lambda bev: (here.got.extend(bev.read()), bev.close())
+        here.bev.connect(("127.0.0.1", port))
+        run(plain_base)
+    assert here.error is None
+    assert here.got == b"cba\n"
 
 
 def test_python_s_ssl_is_served_and_talked_to(
