@@ -112,6 +112,16 @@ def test_a_deferred_call_is_answered_later(web: http.Server, server: rpc.Server)
         calls[0].fail()
 
 
+@pytest.mark.parametrize("type", [None, *HookType])
+def test_a_call_that_is_forgotten(web: http.Server, server: rpc.Server, type: Optional[HookType]) -> None:
+    """Deferred and dropped, or paused and dropped, it fails after the reply_timeout, as a request does."""
+    web.reply_timeout = 0.05
+    server.register("Echo", Ask, Told, rpc.Call.defer if type is None else echo)
+    if type is not None:
+        server.add_hook(type, lambda _context: HookResult.PAUSE)
+    assert ask(web)[0] == 503
+
+
 def test_a_handler_that_does_not_answer_fails(logged: http.Server, caplog: pytest.LogCaptureFixture) -> None:
     """It is told at once, and logged."""
     server = rpc.Server(logged)
