@@ -73,4 +73,4 @@ class Resource:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ClosedError(f"{self!r}: it was closed, by you or with its owner")
+            raise ClosedError(f"{self!r}: it was closed, by you or with its owner, as .closed tells")

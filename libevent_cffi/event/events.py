@@ -341,7 +341,7 @@ class Event(Resource):
         What it is pending or active for; false when it is neither.
 
         A user event that waits without a timeout is pending for READ.  Any thread may ask.  Raises
-        ClosedError.
+        ClosedError; *closed* tells that without raising.
 
         Wraps: event_pending() evuser_pending() <event2/event.h>; libevent >= 1.4.
         """
@@ -450,7 +450,9 @@ class Event(Resource):
             raise ValueError(f"descriptor {self._fd} is too large for select: see EventBase(avoid_methods=)")
         if code == lib.LEV_NO_FILES:
             raise PermissionError(
-                1, f"descriptor {self._fd} is a file or folder, which epoll cannot watch: it is always ready"
+                errno.EPERM,
+                f"descriptor {self._fd} is a file or folder, which epoll cannot watch: it is always ready, so"
+                " read or write it, or make the base with avoid_methods=['epoll']",
             )
         error = check.socket_error(call) if code == lib.LEV_ERRNO else None
         if isinstance(error, PermissionError) and self._base._method.startswith("epoll"):
