@@ -340,6 +340,37 @@ def test_a_finalizer_runs_once_after_the_callback(plain_base: EventBase, run: Ca
         timer.finalize(nothing)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "in a callback"])
+def test_a_finalizer_that_exits_leaves_the_others_their_turn(no_leak: None, inside: bool) -> None:
+    """
+    What is not an Exception is raised by close() as well, before one that is, when all the others have run.
+
+    close() took the finalizers off the queue and stopped at the first SystemExit, and others were never told.
+    """
+    base = EventBase()
+    told: list[str] = []
+
+    def fail(event: Event) -> None:
+        told.append("fail")
+        raise LookupError
+
+    def leave(event: Event) -> None:
+        told.append("leave")
+        raise SystemExit(3)
+
+    def finish() -> None:
+        for finalizer in (fail, leave, lambda event: told.append("last")):
+            Event(base, None, PERSIST, nothing).finalize(finalizer)
+        base.close()
+
+    if inside:
+        base.call_soon(finish)
+    with pytest.raises(SystemExit):
+        (base.dispatch if inside else finish)()
+    assert told == ["fail", "leave", "last"]
+    assert base.closed
+
+
 def test_close_runs_the_finalizers_that_wait(no_leak: None, caplog: pytest.LogCaptureFixture) -> None:
     """base.close() runs what finalize() was given, all of it, and raises the first error afterwards."""
     base = EventBase()

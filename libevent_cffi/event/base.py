@@ -306,14 +306,15 @@ class EventBase(ShortForms, Inspection):
         self._resolver = None
         self._watched.clear()
         self._preparing = self._checking = ()
-        failures = []
+        failures: list[BaseException] = []
         for operation in list(self._operations):
             last += _abandon(operation)
         for call in last:
             try:
                 call._callback(*call._args)
-            except Exception as error:
+            except BaseException as error:  # a SystemExit is raised too, when the others have been told
                 failures.append(error)
+        failures.sort(key=lambda error: isinstance(error, Exception))
         for another in failures[1:]:
             self._tell(another)
         if failures:
