@@ -114,7 +114,8 @@ static void lev_fd_refresh(struct lev_base *l, evutil_socket_t fd, int edge_trig
         struct event probe;
         lev_assign(&probe, l->eb, fd, (short)(kinds[i] | (edge_triggered ? EV_ET : 0)), lev_on_nothing, NULL);
         probe.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
-        if (event_add(&probe, NULL) == 0)
+        /* Debug mode takes one that was refused for added, see lev_event_free(). */
+        if (event_add(&probe, NULL) == 0 || lev_debug_mode_on)
             event_del(&probe);
         event_debug_unassign(&probe);
     }
