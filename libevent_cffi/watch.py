@@ -29,6 +29,7 @@ class _Watcher(Resource):
     __slots__ = ("_args", "_base", "_callback")
 
     _base: Loop
+    _kind: int
     _callback: Optional[Callable[..., object]]
     _args: tuple[Any, ...]
 
@@ -41,32 +42,35 @@ class _Watcher(Resource):
             raise RuntimeError(f"{self!r} was made already: make another {type(self).__name__}")
         self._base = base
         self._args = args
-        self._callback = callback
-        self._list(base)
-
-    def _list(self, base: Loop) -> None:
-        raise NotImplementedError
-
-    @staticmethod
-    def _update(base: Loop, preparing: tuple[Any, ...], checking: tuple[Any, ...]) -> None:
-        kinds = (lib.LEV_WATCH_PREPARE if preparing else 0) | (lib.LEV_WATCH_CHECK if checking else 0)
-        result = lib.lev_watch(base._l, kinds)
+        self._callback = None
+        # Before C is asked, as the loop of a thread that begins meanwhile has C forget a kind that has none.
+        watchers = self._list()
+        watchers[id(self)] = self
+        result = lib.lev_watch(base._l, self._kind)
         if result < 0:
+            watchers.pop(id(self), None)
             refuse(base, result, "evwatch_prepare_new")
-        base._preparing, base._checking = preparing, checking
+        self._callback = callback
+
+    def _list(self) -> dict[int, Any]:
+        """Return what its base has of its kind."""
+        raise NotImplementedError
 
     @property
     def closed(self) -> bool:
         """Is it closed, or its base?"""
         return self._callback is None or self._base.closed
 
-    def _close(self, preparing: tuple[Any, ...], checking: tuple[Any, ...]) -> None:
+    def _close(self) -> None:
         if self._callback is None:
             return
         if not self._base.closed:
-            self._update(self._base, preparing, checking)
+            result = lib.lev_watch(self._base._l, 0)
+            if result < 0:
+                refuse(self._base, result, "evwatch_free")
         self._callback = None
         self._args = ()
+        self._list().pop(id(self), None)
 
     @property
     def base(self) -> EventBase:
@@ -90,6 +94,8 @@ class PrepareWatcher(_Watcher):
 
     __slots__ = ()
 
+    _kind: int = lib.LEV_WATCH_PREPARE
+
     def __init__(
         self,
         base: EventBase,
@@ -98,8 +104,8 @@ class PrepareWatcher(_Watcher):
     ) -> None:
         super().__init__(base, callback, *args)
 
-    def _list(self, base: Loop) -> None:
-        self._update(base, (*base._preparing, self), base._checking)
+    def _list(self) -> dict[int, Any]:
+        return self._base._preparing
 
     def close(self) -> None:
         """
@@ -107,7 +113,7 @@ class PrepareWatcher(_Watcher):
 
         Wraps: evwatch_free() <event2/watch.h>; libevent >= 2.2, ours before.
         """
-        self._close(tuple(each for each in self._base._preparing if each is not self), self._base._checking)
+        self._close()
 
 
 class CheckWatcher(_Watcher):
@@ -124,6 +130,8 @@ class CheckWatcher(_Watcher):
 
     __slots__ = ()
 
+    _kind: int = lib.LEV_WATCH_CHECK
+
     def __init__(
         self,
         base: EventBase,
@@ -132,8 +140,8 @@ class CheckWatcher(_Watcher):
     ) -> None:
         super().__init__(base, callback, *args)
 
-    def _list(self, base: Loop) -> None:
-        self._update(base, base._preparing, (*base._checking, self))
+    def _list(self) -> dict[int, Any]:
+        return self._base._checking
 
     def close(self) -> None:
         """
@@ -141,4 +149,4 @@ class CheckWatcher(_Watcher):
 
         Wraps: evwatch_free() <event2/watch.h>; libevent >= 2.2, ours before.
         """
-        self._close(self._base._preparing, tuple(each for each in self._base._checking if each is not self))
+        self._close()

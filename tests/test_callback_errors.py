@@ -413,7 +413,7 @@ def test_an_error_outside_of_every_callback_is_raised_by_its_own_loop(plain_base
         try:
             try:
                 callbacks.lev_py_check(slot)
-                other._checking = (None,)
+                other._checking[0] = None
                 callbacks.lev_py_check(slot)
             except AttributeError as error:
                 callbacks._held.__init__(type(error), error, error.__traceback__.tb_next)  # type: ignore
@@ -421,7 +421,7 @@ def test_an_error_outside_of_every_callback_is_raised_by_its_own_loop(plain_base
             assert isinstance(callbacks.take_held(other), AttributeError)
             assert callbacks.take_held(other) is None
         finally:
-            other._checking = ()
+            other._checking.clear()
             callbacks.give_slot_back(other)
 
 

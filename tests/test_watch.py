@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import pytest
+from conftest import DEADLINE
 
 from libevent_cffi import READ, Event, EventBase, EventFlag, LoopFlag, Signal, Timer
 from libevent_cffi.errors import ClosedError, LoopBusyError, WrongThreadError
@@ -550,3 +553,44 @@ def test_what_a_check_watcher_activates_runs_once(
     run(base)
     assert told == [{"timer": "told", "signal": signal.SIGUSR1, "descriptor": READ | EventFlag.TIMEOUT}[kind]]
     event.close()
+
+
+def test_threads_that_make_watchers_at_once_lose_none() -> None:
+    """
+    On a base that nobody dispatches each thread has its turn, or WrongThreadError and another try.
+
+    The list of watchers was read before the call into C that gives the GIL up, and written after it: watchers
+    of two threads replaced each other, and stayed open without ever being called.
+    """
+
+    def make(base: EventBase, start: threading.Barrier, made: list[Any], called: set[Any]) -> None:
+        start.wait(DEADLINE)
+        for number in range(60):
+            kind: Any = CheckWatcher if number % 4 == 0 else PrepareWatcher
+            while True:
+                with contextlib.suppress(WrongThreadError):
+                    made.append(kind(base, lambda watcher, *_: called.add(watcher)))
+                    break
+            if number % 3 == 0:
+                with contextlib.suppress(WrongThreadError):
+                    CheckWatcher(base, print).close()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(6):
+            made: list[Any] = []
+            called: set[Any] = set()
+            with EventBase() as base:
+                start = threading.Barrier(3)
+                arguments = (base, start, made, called)
+                threads = [threading.Thread(target=make, args=arguments) for _ in range(3)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(DEADLINE)
+                base.call_later(0.001, int)
+                base.dispatch()
+                assert called == set(made)
+    finally:
+        sys.setswitchinterval(before)

@@ -338,7 +338,10 @@ def lev_py_prepare(timeout: float, slot: int) -> int:
     """The loop is about to wait, at most *timeout* seconds or, below 0, without end."""
     loop = loops[slot]
     left = None if timeout < 0 else timeout
-    for watcher in loop._preparing:
+    watchers = (*loop._preparing.values(),)
+    if not watchers:
+        lib.lev_unwatch(loop._l, lib.LEV_WATCH_PREPARE)
+    for watcher in watchers:
         callback = watcher._callback
         args = watcher._args
         if callback is None or loop._breaking:
@@ -355,7 +358,10 @@ def lev_py_prepare(timeout: float, slot: int) -> int:
 def lev_py_check(slot: int) -> int:
     """The loop has waited, and no event of this wait has been told yet."""
     loop = loops[slot]
-    for watcher in loop._checking:
+    watchers = (*loop._checking.values(),)
+    if not watchers:
+        lib.lev_unwatch(loop._l, lib.LEV_WATCH_CHECK)
+    for watcher in watchers:
         callback = watcher._callback
         args = watcher._args
         if callback is None or loop._breaking:

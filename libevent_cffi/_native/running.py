@@ -113,9 +113,9 @@ class Loop(Resource):
         #: Calls of call_soon() and call_soon_threadsafe(); "soon" says that C knows of them.
         self._queue: deque[Any] = deque()
         self._soon = False
-        #: Watchers, as tuples that are replaced and never changed.
-        self._preparing: tuple[Any, ...] = ()
-        self._checking: tuple[Any, ...] = ()
+        #: Watchers by their ids: a thread adds or takes one in one step, so that none gets lost between two.
+        self._preparing: dict[int, Any] = {}
+        self._checking: dict[int, Any] = {}
         #: The newest Failure of this loop.
         self._failed: Optional[Failure] = None
         #: The running event, when its callback deleted it.

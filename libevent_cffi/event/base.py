@@ -305,7 +305,8 @@ class EventBase(ShortForms, Inspection):
         self._known.clear()
         self._resolver = None
         self._watched.clear()
-        self._preparing = self._checking = ()
+        self._preparing.clear()
+        self._checking.clear()
         failures: list[BaseException] = []
         for operation in list(self._operations):
             last += _abandon(operation)

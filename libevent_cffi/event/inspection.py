@@ -166,7 +166,8 @@ class Inspection(Loop):
         armed = list(self._armed.values())
         queued = [item for item in list(self._queue) if isinstance(item, Timer) and item._token == SOON]
         live: dict[str, int] = {}
-        for thing in (*armed, *queued, *self._preparing, *self._checking, *self._operations):
+        watchers = (*self._preparing.values(), *self._checking.values())
+        for thing in (*armed, *queued, *watchers, *self._operations):
             live[type(thing).__name__] = live.get(type(thing).__name__, 0) + 1
         active = max(0, lib.lev_base_count(self._l, EventCount.ACTIVE))  # below 0: it is closed
         return Statistics(

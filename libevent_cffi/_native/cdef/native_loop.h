@@ -83,6 +83,7 @@ int lev_loop(struct lev_base *l, int flags, double limit);
 int lev_loop_end(struct lev_base *l, int keep);
 int lev_loop_continue(struct lev_base *l);
 int lev_watch(struct lev_base *l, int kinds);
+void lev_unwatch(struct lev_base *l, int kind);
 
 int64_t lev_event_add(struct lev_base *l, int64_t token, int fd, unsigned int spec, double seconds);
 int lev_event_delete(struct lev_base *l, int64_t token);

@@ -209,7 +209,7 @@ static int lev_watched_loop(struct lev_base *l, int flags)
 
 #endif
 
-/* Python has watchers of these kinds now, LEV_WATCH_ bits. */
+/* Python has watchers of these kinds too, LEV_WATCH_ bits; 0 asks only whether this thread may change them. */
 static int lev_watch(struct lev_base *l, int kinds)
 {
     int result, entered = lev_enter(l);
@@ -222,8 +222,14 @@ static int lev_watch(struct lev_base *l, int kinds)
             l->restart = 1;
             event_base_loopbreak(l->eb);        /* go on one wait at a time */
         }
-        l->watching = kinds;
+        l->watching |= kinds;
     }
     lev_leave(l, entered);
     return result;
+}
+
+/* The loop found no watcher of the kind any more. */
+static void lev_unwatch(struct lev_base *l, int kind)
+{
+    l->watching &= ~kind;
 }
