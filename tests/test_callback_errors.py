@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -361,6 +362,38 @@ def test_the_first_of_two_errors_is_raised_and_the_other_logged(
     assert "second" in caplog.text
 
 
+def test_a_log_handler_that_raises_hides_no_error(
+    plain_base: EventBase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    dispatch() raises what the callback raised, when the second error cannot be logged.
+
+    The handler's own error came out of dispatch() in its place, and nobody was told of the first.
+    """
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise HandlerMistake("cannot write")
+
+    def fails_too(source: object) -> None:
+        raise HandlerMistake("second")
+
+    def callback() -> None:
+        Event(plain_base, None, EventFlag(0), print).finalize(fails_too)
+        plain_base.close()
+        raise Mistake("first")
+
+    broken = Broken()
+    plain_base.call_soon(callback)
+    logging.getLogger("libevent").addHandler(broken)
+    try:
+        with pytest.raises(Mistake, match="first"):
+            plain_base.dispatch()
+    finally:
+        logging.getLogger("libevent").removeHandler(broken)
+    assert "cannot write" in capsys.readouterr().err
+
+
 def test_a_failed_dispatch_may_be_inside_another_one(plain_base: EventBase) -> None:
     """An inner loop's error goes through the outer callback, which may take it."""
     told: list[Optional[str]] = []
@@ -404,6 +437,44 @@ def test_an_error_that_hides_its_traceback_is_raised_once(plain_base: EventBase,
     assert len(calls) == 1
     plain_base.dispatch()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["timer", "every", "event", "signal", "soon"])
+def test_an_error_that_raises_when_its_traceback_is_asked_for_is_raised_once(
+    plain_base: EventBase, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """
+    Both errors are told of, one by dispatch() and one in the log, and the callback has run once.
+
+    What asking raised left our function by the way of what comes before a callback has begun, so C called it
+    again, up to 64 times.
+    """
+
+    class Refuses(Exception):
+        @property
+        def __traceback__(self) -> None:  # type: ignore[override]
+            raise ZeroDivisionError("hidden")
+
+    calls: list[object] = []
+
+    def callback(*args: object) -> None:
+        calls.append(args)
+        raise Refuses
+
+    if kind == "timer":
+        plain_base.call_later(0, callback)
+    elif kind == "every":
+        plain_base.every(0.001, callback)
+    elif kind == "event":
+        Event(plain_base, None, PERSIST, callback).activate()
+    elif kind == "signal":
+        Signal(plain_base, signal.SIGUSR1, callback, keepalive=False).activate()
+    else:
+        plain_base.call_soon(callback)
+    with pytest.raises(ZeroDivisionError, match="hidden"):
+        plain_base.dispatch()
+    assert len(calls) == 1
+    assert "Refuses" in caplog.text
 
 
 def test_an_error_outside_of_every_callback_is_raised_by_its_own_loop(plain_base: EventBase) -> None:

@@ -24,8 +24,8 @@ The journey of an event:
 
 A signal handler may raise between any two steps of these functions.  So the ``except`` branches call nothing:
 what a call would let in would escape.  ``tb_lasti`` tells whether it struck before the call (when a class of
-errors hides its traceback, the user's function is taken for begun); what escapes all the same is kept by
-``held``, whose ``__init__`` is in C and cannot be interrupted.
+errors hides its traceback, the user's function is taken for begun; what asking for it raises is a failure
+too); what escapes all the same is kept by ``held``, whose ``__init__`` is in C and cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from types import TracebackType
 from typing import Any, Optional, TypeVar
 
 from ..flags import EVENT_FLAGS
+from . import logs
 from ._libevent import ffi, lib
 from .delivering import DELIVERING, calls_in, delivers
 
@@ -113,6 +114,13 @@ def _loop_of(traceback: Optional[TracebackType]) -> Any:
     return loops[slot >> 1 if frame.f_code in _TOLD_IF_LAST else slot]
 
 
+def had_begun(loop: Any, error: BaseException, hidden: Exception, calls: frozenset[int]) -> bool:
+    """Tell it of an *error* whose class raises *hidden* when asked for the traceback."""
+    loop._failed = (hidden, loop, 0, True, loop._failed)
+    traceback = logs.traceback_of(error)
+    return traceback is None or traceback.tb_lasti in calls
+
+
 def take_slot(loop: Any, table: dict[int, Any]) -> int:
     """Let C find *table* and *loop*; return where."""
     try:
@@ -157,8 +165,11 @@ def lev_py_plain(token: int, slot: int) -> int:
         else:
             callback()
     except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain
         loop = loops[slot >> 1]
+        try:
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain
+        except Exception as hidden:
+            delivered = had_begun(loop, error, hidden, _calls_in_plain)
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
@@ -212,8 +223,11 @@ def lev_py_event(token: int, what: int, slot: int) -> int:
         else:
             callback(fd, flags)
     except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event
         loop = loops[slot >> 1]
+        try:
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event
+        except Exception as hidden:
+            delivered = had_begun(loop, error, hidden, _calls_in_event)
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     return DONE
@@ -241,8 +255,11 @@ def lev_py_event_last(token: int, what: int, slot: int) -> int:
         else:
             callback(fd, flags)
     except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event_last
         loop = loops[slot >> 1]
+        try:
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_event_last
+        except Exception as hidden:
+            delivered = had_begun(loop, error, hidden, _calls_in_event_last)
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     del table[token]
@@ -269,8 +286,11 @@ def lev_py_signal(token: int, slot: int) -> int:
         else:
             callback(signum)
     except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_signal
         loop = loops[slot >> 1]
+        try:
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_signal
+        except Exception as hidden:
+            delivered = had_begun(loop, error, hidden, _calls_in_signal)
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     if is_last:
@@ -308,7 +328,10 @@ def lev_py_soon(slot: int) -> int:
             else:
                 callback()
         except BaseException as error:
-            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_soon
+            try:
+                delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_soon
+            except Exception as hidden:
+                delivered = had_begun(loop, error, hidden, _calls_in_soon)
             loop._failed = (error, item, 0, delivered, loop._failed)
             if delivered:
                 del queue[0]

@@ -13,12 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, Optional
 
+from . import logs
 from ._libevent import lib
 from .callbacks import delivers
 
 __all__ = ["LENT", "collect", "new_token"]
-
-_log = logging.getLogger("libevent")
 
 #: What C has, by its token: the memory, and what is to be called when C lets go.  Who gives C a token puts
 #: it in, and takes it out when C has not taken it after all.
@@ -49,7 +48,7 @@ def collect(everything: bool = False) -> None:
         lib.lev_released_give_back()
         raise
     for error in failures[1:]:
-        _log.error("another on_release() failed", exc_info=error)
+        logs.tell(logging.ERROR, "another on_release() failed", error=error)
     if failures:
         raise failures[0]
 

@@ -13,17 +13,24 @@ import contextlib
 import logging
 import os
 import threading
-from typing import Any
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Optional
 
 from ._libevent import ffi, lib
 
-__all__ = ["drain", "install"]
+__all__ = ["drain", "install", "tell", "traceback_of"]
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)  # by EVENT_LOG_*, 0 to 3
 _root = logging.getLogger("libevent")
 _loggers = {lib.LEV_LOG_LIBEVENT: _root, lib.LEV_LOG_DNS: logging.getLogger("libevent.dns")}
 _last_resort = logging.Handler()
 _draining: set[int] = set()
+
+#: What error.__traceback__ is, whatever the error's class makes of it.
+traceback_of: Callable[[BaseException], Optional[TracebackType]] = BaseException.__dict__[
+    "__traceback__"
+].__get__
 
 
 def install() -> None:
@@ -67,16 +74,27 @@ def _drain() -> None:
         _log(_root, logging.WARNING, "%d messages of libevent were lost: they came too fast", lost)
 
 
-def _log(logger: logging.Logger, level: int, message: str, *args: Any) -> None:
+def tell(level: int, message: str, *args: Any, error: Optional[BaseException] = None) -> None:
+    """
+    Log something of our own, with *error* and its traceback.
+
+    It is told where another error is about to be raised, so as drain() it never raises what a handler does.
+    """
+    _log(_root, level, message, *args, error=error)
+
+
+def _log(
+    logger: logging.Logger, level: int, message: str, *args: Any, error: Optional[BaseException] = None
+) -> None:
     if not logger.isEnabledFor(level):
         return
+    details = None if error is None else (type(error), error, traceback_of(error))
+    record = logger.makeRecord(logger.name, level, "(libevent)", 0, message, args, details)
     try:
-        logger.handle(logger.makeRecord(logger.name, level, "(libevent)", 0, message, args, None))
+        logger.handle(record)
     except Exception:
         with contextlib.suppress(Exception):  # stderr itself is broken: there is nobody left to tell
-            _last_resort.handleError(
-                logging.LogRecord(logger.name, level, "(libevent)", 0, message, args, None)
-            )
+            _last_resort.handleError(record)
 
 
 def _after_fork() -> None:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop", "refuse"]
 
-_log = logging.getLogger("libevent")
-
 _ONE_PASS: int = lib.EVLOOP_ONCE | lib.EVLOOP_NONBLOCK
 _INTERRUPTED: int = lib.LEV_WAS_INTERRUPTED
 _FORKED: int = lib.LEV_WAS_FORKED
@@ -271,9 +269,8 @@ class Loop(Resource):
 
     def _before(self, lost_signal: int, standin: Optional[wakeup.Standin]) -> None:
         if lost_signal:
-            _log.warning(
-                "signal %d was taken from its events by signal.signal() or the like: taken back", lost_signal
-            )
+            text = "signal %d was taken from its events by signal.signal() or the like: taken back"
+            logs.tell(logging.WARNING, text, lost_signal)
         if lib.lev_base_used(self._l) != len(self._armed):
             self._reconcile()
         if standin is not None and standin.old_wakeup is not None:
@@ -396,7 +393,8 @@ class Loop(Resource):
 
     def _tell(self, error: Optional[BaseException], source: object = None) -> None:
         if error is not None:
-            _log.error("another callback failed before the loop had stopped: %r", source, exc_info=error)
+            text = "another callback failed before the loop had stopped: %r"
+            logs.tell(logging.ERROR, text, source, error=error)
 
     # -- called from C ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
-from .._native import check, convert
+from .._native import check, convert, logs
 from .._native._libevent import ffi, lib
 from .._native.callbacks import SOON
 from .._native.resources import Resource
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     _Ts = TypeVarTuple("_Ts")
 
 __all__ = ["PLAIN", "SIGNAL", "Event", "evict"]
-
-_log = logging.getLogger("libevent")
 
 _CLOSED = -1
 
@@ -488,4 +486,5 @@ def evict(base: Loop, fd: int) -> None:
     for event in list(base._armed.values()):
         if event._fd == fd and not event._spec & _NO_DESCRIPTOR:
             event.delete()
-            _log.warning("%r is deleted: its descriptor was closed, and opened again as another", event)
+            text = "%r is deleted: its descriptor was closed, and opened again as another"
+            logs.tell(logging.WARNING, text, event)

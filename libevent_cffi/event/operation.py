@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Optional, TypeVar
 
+from .._native import logs
 from ..errors import CancelledError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Operation"]
 
 _T_co = TypeVar("_T_co", covariant=True)
-_log = logging.getLogger("libevent")
 
 
 class _Unasked:
@@ -29,7 +29,8 @@ class _Unasked:
 
     def __del__(self) -> None:
         if self.error is not None:
-            _log.error("%s failed, and nobody asked for its result", self.name, exc_info=self.error)
+            text = "%s failed, and nobody asked for its result"
+            logs.tell(logging.ERROR, text, self.name, error=self.error)
 
 
 class Operation(Generic[_T_co]):
