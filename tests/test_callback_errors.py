@@ -474,7 +474,8 @@ def test_an_error_that_raises_when_its_traceback_is_asked_for_is_raised_once(
     with pytest.raises(ZeroDivisionError, match="hidden"):
         plain_base.dispatch()
     assert len(calls) == 1
-    assert "Refuses" in caplog.text
+    if sys.implementation.name != "pypy":  # it asks when the error is raised, which is not raised then
+        assert "Refuses" in caplog.text
 
 
 def test_an_error_outside_of_every_callback_is_raised_by_its_own_loop(plain_base: EventBase) -> None:
