@@ -195,8 +195,11 @@ def lev_py_plain_last(token: int, slot: int) -> int:
         else:
             callback()
     except BaseException as error:
-        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain_last
         loop = loops[slot >> 1]
+        try:
+            delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_plain_last
+        except Exception as hidden:
+            delivered = had_begun(loop, error, hidden, _calls_in_plain_last)
         loop._failed = (error, event, token, delivered, loop._failed)
         return RAISED if delivered else UNDELIVERED
     del table[token]
