@@ -1,9 +1,10 @@
 """
-Hello, world over HTTP: CPU time of the server per request, against the same in C on evhttp, and uvicorn.
+Hello, world over HTTP: CPU time of the server per request, beside the same in C on evhttp, and other servers.
 
 wrk asks over 50 connections.  Each server is a process of its own; rounds are interleaved, and the figure is
 the server's CPU time per request in microseconds: the median of the rounds, with the least and the most.  The
-C is compiled here, by cc with -levent; uvicorn is left out where it or uvloop is not installed.  Run by hand:
+C is compiled here, by cc with -levent.  uvicorn (with uvloop and httptools), gevent, bjoern and nginx, as one
+process that returns a text from its configuration, are left out where they are not installed.  Run by hand:
 
     python benchmarks/http_hello.py
 """
@@ -14,6 +15,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -67,6 +69,51 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"Hello, world!"})
 uvicorn.run(app, port=int(sys.argv[1]), log_level="critical", lifespan="off", loop="uvloop", http="httptools")
 """
+
+ON_GEVENT = """
+import sys
+from gevent.pywsgi import WSGIServer
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "13")])
+    return [b"Hello, world!"]
+WSGIServer(("127.0.0.1", int(sys.argv[1])), app, log=None).serve_forever()
+"""
+
+ON_BJOERN = """
+import sys, bjoern
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "13")])
+    return [b"Hello, world!"]
+bjoern.run(app, "127.0.0.1", int(sys.argv[1]))
+"""
+
+ON_NGINX = """
+daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr emerg;
+events {} http { access_log off; keepalive_requests 1000000000;
+server { listen 127.0.0.1:PORT; location / { return 200 "Hello, world!"; } } }
+"""
+
+
+def peers(folder: str) -> dict[str, list[str]]:
+    """Return the commands of the other servers that are installed here."""
+    known = {
+        "uvicorn, uvloop": (("uvicorn", "uvloop", "httptools"), ON_UVICORN),
+        "gevent, pywsgi": (("gevent",), ON_GEVENT),
+        "bjoern": (("bjoern",), ON_BJOERN),
+    }
+    found = {
+        name: [sys.executable, "-c", program]
+        for name, (needed, program) in known.items()
+        if all(importlib.util.find_spec(each) for each in needed)
+    }
+    nginx = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    if nginx is not None:
+        Path(folder, "nginx.in").write_text(ON_NGINX, encoding="utf-8")
+        start = (
+            f"sed s/PORT/$0/ {folder}/nginx.in > {folder}/nginx.conf; exec {nginx} -p {folder} -c nginx.conf"
+        )
+        found["nginx"] = ["sh", "-c", start]
+    return found
 
 
 def compiled(folder: str) -> list[str]:
@@ -127,8 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         commands = {"C, evhttp": compiled(folder), "libevent_cffi": [sys.executable, "-c", IN_PYTHON]}
-        if importlib.util.find_spec("uvicorn") and importlib.util.find_spec("uvloop"):
-            commands["uvicorn, uvloop"] = [sys.executable, "-c", ON_UVICORN]
+        commands.update(peers(folder))
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
