@@ -831,3 +831,28 @@ def test_a_resolver_that_is_closed_after_its_base_tells_its_queries(plain_base: 
     plain_base.call_soon(close)
     plain_base.dispatch()
     assert [type(query.error) for query in told] == [CancelledError]
+
+
+@pytest.mark.skipif(
+    not (IS_22 and sys.platform == "linux"), reason="libevent 2.1 does not tell the sockets that it asks from"
+)
+def test_an_answer_from_another_port_does_not_count(make: Callable[..., Resolver]) -> None:
+    """Though it comes from the host that was asked, with the number and the spelling of the question."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(10)
+        forger.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            query, client = sock.recvfrom(512)
+            forger.sendto(answer(query, record(A, bytes([192, 0, 2, 66]))), client)
+            sock.sendto(answer(query, record(A, bytes([192, 0, 2, 1]))), client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = make(nameservers=[sock.getsockname()]).resolve_ipv4("one.example").wait(10)
+        thread.join()
+    assert found.records == ("192.0.2.1",)

@@ -54,8 +54,9 @@ class Resolver(Configuration):
 
     Queries that exceed *max_inflight* wait their turn.  Without a name server a query fails with DNSError.  A
     name server that failed is now and then asked for "google.com" while there are queries.  An answer counts
-    when it comes from the host of a name server, from any port of it, with the number and the spelling of the
-    question (see randomize_case); that is libevent's way.
+    when it comes from the host of a name server, with the number and the spelling of the question (see
+    randomize_case).  With libevent 2.2 on Linux it has to come from the port that was asked, elsewhere it may
+    come from any, which is libevent's way.
 
     It is held by its base while there are queries.  In a forked child they are asked anew.
 

@@ -285,6 +285,33 @@ static void lev_resolver_deliver_again(struct lev_child *c)
 /* -- name servers ---------------------------------------------------------------------------------------- */
 
 /*
+ * libevent takes answers from any port of a name server's host (evdns.c:nameserver_read), where they have to come
+ * from the one that was asked (RFC 2181, 4.2).  Where it tells its sockets the kernel drops the others.
+ */
+static void lev_resolver_hear_ports(struct lev_resolver *r)
+{
+#if defined(LEV_HAVE_evdns_base_get_nameserver_fd) && defined(SO_ATTACH_FILTER)
+    int i, count = evdns_base_count_nameservers(r->dns);
+
+    for (i = 0; i < count; i++) {
+        struct sockaddr_storage address;
+        int fd = evdns_base_get_nameserver_fd(r->dns, i);
+        /* The port stands at the same place in a sockaddr_in6, and first in what a filter of UDP sees. */
+        struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 0),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+            BPF_STMT(BPF_RET | BPF_K, 0)};
+        struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+        if (fd < 0 || evdns_base_get_nameserver_addr(r->dns, i, (struct sockaddr *)&address, sizeof(address)) <= 0)
+            continue;
+        code[1].k = ntohs(((struct sockaddr_in *)&address)->sin_port);
+        setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+    }
+#else
+    (void)r;
+#endif
+}
+
+/*
  * Forget them and add them anew: with sockets of their own in a child, and without the timers by which libevent
  * asks one that did not answer again, which would keep the loop from ending.
  */
@@ -308,6 +335,7 @@ static void lev_resolver_anew(struct lev_resolver *r)
         if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
             evdns_base_nameserver_sockaddr_add(r->dns, address, length, 0);
     }
+    lev_resolver_hear_ports(r);
     evdns_base_resume(r->dns);
     lev_free(addresses);
 }
@@ -562,6 +590,7 @@ static int lev_resolver_load(struct lev_resolver *r, int flags, const char *path
 #else
     result = evdns_base_resolv_conf_parse(r->dns, flags, path);
 #endif
+    lev_resolver_hear_ports(r);
     lev_leave(r->child.base, entered);
     return result < 0 ? -result : result;
 }
@@ -596,6 +625,7 @@ static int lev_resolver_add_nameserver(struct lev_resolver *r, const struct sock
     if (entered < 0)
         return entered;
     result = evdns_base_nameserver_sockaddr_add(r->dns, address, (ev_socklen_t)length, 0);
+    lev_resolver_hear_ports(r);
     lev_leave(r->child.base, entered);
     return result < 0 ? LEV_ERRNO : result;
 }
