@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -668,3 +668,38 @@ with EventBase() as base:
         print(base.count(), len(base.events()))
 """
     assert output_of(code, LIBEVENT_CFFI_DEBUG="mode") == "65535 65535\n"
+
+
+def test_names_of_methods_that_make_the_same_base() -> None:
+    """
+    The base that they made stays, and the outer call is refused.
+
+    It was replaced by another one under its events, and under a thread that dispatched it: nobody could stop
+    that loop any more.
+    """
+    base = EventBase.__new__(EventBase)
+
+    def names() -> Iterator[str]:
+        base.__init__()  # type: ignore[misc]
+        base.call_soon(told.append, "mine")
+        yield "none"
+
+    told: list[str] = []
+    with pytest.raises(RuntimeError, match="made already"):
+        base.__init__(avoid_methods=names())  # type: ignore[misc]
+    base.dispatch()
+    assert told == ["mine"]
+    base.close()
+
+
+def test_names_of_methods_that_shut_libevent_down() -> None:
+    """ClosedError, as of a constructor that is called afterwards; it was a base without libevent's locks."""
+    code = """
+from libevent_cffi import EventBase, util
+from libevent_cffi.errors import ClosedError
+try:
+    EventBase(avoid_methods=(util.global_shutdown() or "none" for _ in range(1)))
+except ClosedError:
+    print("closed")
+"""
+    assert output_of(code) == "closed\n"

@@ -85,8 +85,7 @@ class EventBase(ShortForms, Inspection):
         cpu_hint: Optional[int] = None,
         error_handler: Optional[ErrorHandler] = None,
     ) -> None:
-        if hasattr(self, "_l"):
-            raise RuntimeError(f"{self!r} was made already: make another EventBase")
+        self._check_new()
         pointer, owner = make_base(
             avoid_methods=avoid_methods,
             required_features=required_features,
@@ -97,8 +96,13 @@ class EventBase(ShortForms, Inspection):
             min_priority=min_dispatch_priority,
             cpu_hint=cpu_hint,
         )
+        self._check_new()  # once more: iterating over the names, or another thread, may have made it
         super().__init__(pointer, owner)
         self.error_handler = error_handler
+
+    def _check_new(self) -> None:
+        if hasattr(self, "_l"):
+            raise RuntimeError(f"{self!r} was made already: make another EventBase")
 
     @property
     def error_handler(self) -> Optional[ErrorHandler]:

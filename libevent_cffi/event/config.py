@@ -33,8 +33,6 @@ def make_base(
     Return a lev_base, and what has to live as long as its base; see EventBase for the arguments and what is
     raised.
     """
-    if lib.lev_shut_down:
-        raise ClosedError("libevent was shut down by util.global_shutdown()")
     priorities = convert.c_int(priorities, "priorities", 1, _MOST_PRIORITIES)
     config = check.check_pointer(lib.event_config_new(), "event_config_new")
     try:
@@ -46,6 +44,8 @@ def make_base(
         if cpu_hint is not None:
             lib.event_config_set_num_cpus_hint(config, convert.c_int(cpu_hint, "cpu_hint", 1))
         _limit(config, max_interval, max_callbacks, convert.c_int(min_priority, "min_dispatch_priority", 0))
+        if lib.lev_shut_down:  # after the user's own code has run, which the names may be
+            raise ClosedError("libevent was shut down by util.global_shutdown()")
         memory = ffi.new("struct lev_base *")
         # Python finalizes garbage in any order, this perhaps before a user's __del__ that calls the base.
         # So it frees what C holds, and not the memory, which goes when nothing refers to it.
