@@ -188,6 +188,7 @@ def test_our_resolver_asks_our_server(plain_base: EventBase, run: Run) -> None:
             hosts=False,
             nameservers=[server.address],
             timeout=1,
+            attempts=255,
             max_timeouts=255,
             getaddrinfo_allow_skew=60,
         ) as resolver,
