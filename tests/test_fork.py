@@ -543,7 +543,8 @@ def test_forks_while_other_threads_stop_wake_and_look() -> None:
     """
     No child is left with a lock that another thread held at the fork.
 
-    Introspection and wake-ups hold the base's gate and libevent's own lock for moments.
+    Introspection and wake-ups hold the base's gate and libevent's own lock for moments.  Freeing a base takes
+    one that all bases share; one fork in some thousands caught it, and the child could free none.
     """
     base = EventBase()
     timer = base.call_later(60, nothing)

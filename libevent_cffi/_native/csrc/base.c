@@ -17,9 +17,15 @@ static struct lev_base *lev_bases = NULL;
 static pthread_mutex_t lev_bases_mutex = PTHREAD_MUTEX_INITIALIZER;
 #define lev_bases_lock() pthread_mutex_lock(&lev_bases_mutex)
 #define lev_bases_unlock() pthread_mutex_unlock(&lev_bases_mutex)
+/* A base is being freed: libevent takes a lock of all bases (signal.c:evsig_dealloc_) that it knows no fork of. */
+static pthread_mutex_t lev_freeing_mutex = PTHREAD_MUTEX_INITIALIZER;
+#define lev_freeing_lock() pthread_mutex_lock(&lev_freeing_mutex)
+#define lev_freeing_unlock() pthread_mutex_unlock(&lev_freeing_mutex)
 #else
 #define lev_bases_lock()
 #define lev_bases_unlock()
+#define lev_freeing_lock()
+#define lev_freeing_unlock()
 #endif
 
 /* -- entering -------------------------------------------------------------------------------------------- */
@@ -289,6 +295,7 @@ static void lev_before_fork(void)
 {
     struct lev_base *l;
 
+    lev_freeing_lock();
     lev_bases_lock();
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_lock(&l->gate);
@@ -307,6 +314,7 @@ static void lev_let_go_after_fork(void)
     for (l = lev_bases; l != NULL; l = l->next)
         lev_mutex_unlock(&l->gate);
     lev_bases_unlock();
+    lev_freeing_unlock();
 }
 
 /* In the child a base is dead when its loop was going on, or a thread was in it that is not here. */
@@ -446,7 +454,9 @@ static void lev_tear_down(struct lev_base *l)
     lev_drop_own_events(l);
     l->eb = NULL;
     lev_mutex_unlock(&l->gate);
+    lev_freeing_lock();
     event_base_free(eb);
+    lev_freeing_unlock();
     lev_slots_destroy(l);
     lev_free(l->fds);
     lev_free(l->todo);
