@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,12 +84,23 @@ def echo(request: Request) -> None:
     request.respond()
 
 
+def answer_to(number: int, base: EventBase, sock: socket.socket) -> bytes:
+    """Run the loop until that answer is there; on a busy machine a server rests for some passes."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        base.poll(0.1)
+        with contextlib.suppress(BlockingIOError):
+            while (got := sock.recv(65536, socket.MSG_DONTWAIT))[:2] != struct.pack(">H", number):
+                pass
+            return got
+    raise TimeoutError(f"no answer to question {number}")
+
+
 def test_a_server_answers_whatever_comes_beside(plain_base: EventBase) -> None:
     """After any packets a good question is answered, once and rightly."""
     number = 0
     with Server(plain_base, LOCAL, echo) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(server.address)
-        sock.settimeout(10)
 
         @some
         @given(st.lists(packets(b"\xff\xff") | st.sampled_from(CORPUS), max_size=8))
@@ -98,9 +110,7 @@ def test_a_server_answers_whatever_comes_beside(plain_base: EventBase) -> None:
             for packet in given_packets:
                 sock.send(packet)
             sock.send(query("one.example", A, number))
-            plain_base.poll(1)
-            while (got := sock.recv(65536))[:2] != struct.pack(">H", number):
-                pass
+            got = answer_to(number, plain_base, sock)
             assert got[2:4] == struct.pack(">H", 0x8100)
             assert struct.unpack_from(">HH", got, 4) == (1, 2)
 
