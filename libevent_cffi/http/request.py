@@ -233,8 +233,9 @@ class Request(Incoming):
         """
         Say that the answer comes after the handler has returned.
 
-        The server keeps the request until then, at most for its *reply_timeout*.  Raises ClosedError when it
-        was answered, BrokenPipeError, WrongThreadError.
+        The server keeps the request until then, at most for its *reply_timeout*, also when its client has
+        left meanwhile: answer it, or close() it, all the same.  Raises ClosedError when it was answered,
+        BrokenPipeError, WrongThreadError.
         """
         self._hold(1)
 

@@ -737,7 +737,8 @@ static int lev_resolver_cache_add(struct lev_resolver *r, char *name, const char
         memcpy(address, addresses + i * LEV_ADDRESS_STRIDE, LEV_ADDRESS_STRIDE);
         chain[i].info.ai_addr = address;
         chain[i].info.ai_family = address->sa_family;
-        chain[i].info.ai_addrlen = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        chain[i].info.ai_addrlen =
+            address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
         chain[i].info.ai_next = i + 1 < count ? &chain[i + 1].info : NULL;
     }
     if (chain != NULL) {

@@ -122,7 +122,8 @@ static void lev_dns_server_tell(struct lev_dns_server *s, int all)
 {
     struct lev_child *c = &s->child;
 
-    while ((all || !s->deaf) && (s->first != NULL || s->undelivered) && !c->closed && !c->base->closed && !lev_child_has_to_wait(c)) {
+    while ((all || !s->deaf) && (s->first != NULL || s->undelivered) && !c->closed && !c->base->closed
+        && !lev_child_has_to_wait(c)) {
         int answer;
         lev_dns_server_look_at_time(s);
         answer = lev_child_call(c, lev_call_dns_request, NULL);

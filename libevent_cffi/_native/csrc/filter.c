@@ -157,7 +157,8 @@ static void lev_filter_free_context(void *context)
 
 /*
  * While the input of what it stands on is full, libevent would look at it again and again
- * (bufferevent.c:bufferevent_inbuf_wm_check), whether or not the filter can take any.  So its callbacks go through ours.
+ * (bufferevent.c:bufferevent_inbuf_wm_check), whether or not the filter can take any.  So its callbacks go
+ * through ours.
  */
 static void lev_filter_on_read(struct bufferevent *bev, void *arg)
 {
