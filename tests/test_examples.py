@@ -20,17 +20,15 @@ from typing import Optional
 import pytest
 from certificates import Certificates
 from httpserver import Asked, serving
+from running_example import ENVIRONMENT, EXAMPLES
 
 from libevent_cffi import EventBase, util
 from libevent_cffi.dns import Resolver
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 if not EXAMPLES.exists():
     pytest.skip("needs the source tree", allow_module_level=True)
 
 needs_tls = pytest.mark.skipif(not util.features()["tls"], reason="this build has no TLS")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
 
 
 def output_of(name: str) -> str:

@@ -6,47 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Optional
 
 import pytest
 from httpserver import Asked, read_request, serving
+from running_example import DEADLINE, EXAMPLES, running
 from ws_peer import CLOSE, TEXT, Frame, close_frame, frame, handshake, open_on, read_frame
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 if not EXAMPLES.exists():
     pytest.skip("needs the source tree", allow_module_level=True)
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
-DEADLINE = 20
-
-
-@contextmanager
-def running(name: str) -> Iterator[str]:
-    """Run an example, and end it by SIGTERM; its address is what it prints first."""
-    command = [sys.executable, EXAMPLES / name]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=DEADLINE)
-        assert (process.returncode, errors) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def fetch(url: str, data: Optional[bytes] = None, method: str = "GET") -> tuple[int, bytes]:

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from running_example import DEADLINE, ENVIRONMENT, EXAMPLES, running
 
 if not EXAMPLES.exists():
     pytest.skip("needs the source tree", allow_module_level=True)
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
-DEADLINE = 30
 
 
 @pytest.fixture
 def port() -> Iterator[str]:
     """The port of the service, which is ended by SIGTERM."""
-    command = [sys.executable, EXAMPLES / "rpc_kv_server.py"]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=DEADLINE)
-        assert (process.returncode, errors) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
+    with running("rpc_kv_server.py") as port:
+        yield port
 
 
 def run(*command: object, status: int = 0) -> list[str]:
