@@ -122,7 +122,9 @@ class Connecting(Control):
         """
         fd = self._checked(lib.lev_bev_detach(self._c), "bufferevent_setfd")
         self._base._children.pop(self._token, None)
-        return socket.socket(fileno=fd)
+        sock = socket.socket(fileno=fd)
+        self._tell_closed()
+        return sock
 
     def replace_socket(self, sock: FileDescriptorLike) -> None:
         """

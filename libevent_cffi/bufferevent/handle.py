@@ -58,6 +58,7 @@ class Handle(children.Child):
 
     __slots__ = (
         "_above",
+        "_closes",
         "_engine",
         "_error",
         "_input",
@@ -84,6 +85,8 @@ class Handle(children.Child):
     _error: Optional[Exception]
     #: The failure that is to be told, where C does not know it.
     _reason: Optional[Exception]
+    #: Told that its user has closed it, where it carries a protocol.
+    _closes: Optional[Callable[[], None]]
     #: The other end of a pair.
     _partner: Optional[BufferEvent]
     #: What a filter stands on, and a way to the filter that stands on this one.
@@ -107,7 +110,7 @@ class Handle(children.Child):
         self._on_write = _checked(on_write, "on_write")
         self._on_event = _checked(on_event, "on_event")
         self._error = self._reason = None
-        self._partner = self._under = self._above = self._query = None
+        self._partner = self._under = self._above = self._query = self._closes = None
         self._input = self._output = None
         self._tls = self._engine = None
 
@@ -293,6 +296,12 @@ class Handle(children.Child):
         if self._query is not None:
             query, self._query = self._query, None
             query.cancel()
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        closes, self._closes = self._closes, None
+        if closes is not None:
+            closes()
 
     # -- buffers ---------------------------------------------------------------------------------------------
 

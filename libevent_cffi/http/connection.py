@@ -262,6 +262,8 @@ class Connection(Resource):
             route.follow(request, exchange.redirect, exchange.reader.head.status)  # type: ignore[union-attr]
         else:
             request._finish(request._response)
+            if self._once and self._tunnel:
+                self._lose()  # nobody can get at it
 
     def _was_stale(self, exchange: Exchange, error: Exception) -> bool:
         return exchange.was_never_seen(error) and exchange.request._can_be_sent_again()
@@ -271,7 +273,7 @@ class Connection(Resource):
         assert head is not None
         if head.status == 101 or (exchange.request.method == "CONNECT" and head.status < 300):
             self._tunnel = True
-            bev.on_read = bev.on_write = bev.on_event = None
+            bev.on_read = bev.on_write = bev.on_event = bev._closes = None
         elif exchange.is_reusable and not self._once:
             self._rest()
         else:
@@ -301,6 +303,15 @@ class Connection(Resource):
 
     def _listen(self, bev: BufferEvent) -> None:
         bev.on_read, bev.on_write, bev.on_event = self._on_read, self._on_write, self._on_event
+        bev._closes = self._was_closed
+
+    def _was_closed(self) -> None:
+        """Its user, who has the bufferevent as well, has closed that."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.fail(CancelledError(f"the bufferevent of {exchange.request!r} was closed"))
+        else:
+            self._lose()
 
     def _on_read(self, bev: BufferEvent) -> None:
         if bev is not self._bev:
@@ -328,6 +339,7 @@ class Connection(Resource):
         if bev is None:
             return
         self._tunnel = False
+        bev._closes = None
         bev.close()
         if self._on_close is not None and not self.closed:
             self._base._post(Posted(self._on_close, (self,), self))
@@ -441,6 +453,7 @@ class Connection(Resource):
         self._base.update_now()  # refuses another thread, before anything is done
         pending = self.pending
         if self._bev is not None:
+            self._bev._closes = None
             self._bev.close()
         self._closed = True
         if self._exchange is not None:

@@ -213,6 +213,10 @@ class Exchange:
     def _got_head(self) -> None:
         request, head = self.request, self.reader.head
         assert head is not None
+        if head.status == 101 and "upgrade" not in request._headers:
+            raise HTTPError(
+                "the server went over to another protocol unasked", kind=RequestErrorKind.INVALID_HEADER
+            )
         response = Response._make(head, request._url, self.reader.data)
         self._body = None  # it will not be asked for any more
         self._drop_timer()

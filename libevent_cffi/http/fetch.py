@@ -12,6 +12,7 @@ from ..flags import URIFlag
 from .connection import Connection
 from .encoding import uri_decode
 from .headers import Headers
+from .options import is_name
 from .uri import URI
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def fetch(
 
     - *follow_redirects*: how many redirects to follow; one more is the result.  301, 302 and 303 go on with
       GET, where the method was not safe; credentials stay with the server they were for; a body that was a
-      Buffer is sent once.
+      Buffer is sent once.  None leads to a UNIX socket, but within one.
     - the rest: see Connection.request() and ConnectionOptions.  For https without *tls* the server is
       verified by TLSContext().  A user and password in *url* are sent as Authorization.
 
@@ -148,11 +149,14 @@ class Route:
         if response.status in (307, 308) and request._body is None:
             return None
         try:
-            url = request.url.resolve(URI(location, flags=URIFlag.NONCONFORMANT)).replace(userinfo=None)
-            _where(url)
+            url = request.url.resolve(URI(_encoded(location), flags=URIFlag.NONCONFORMANT))
+            where, before = _where(url), _where(request.url)
+            is_name(where.address)  # checks it
         except ValueError:
             return None
-        return url
+        if not isinstance(where.address, tuple) and where.address != before.address:
+            return None  # a server has no say in what is asked of this machine's own sockets
+        return url.replace(userinfo=None)
 
     def follow(self, request: ClientRequest, url: URI, status: int) -> None:
         """Ask there."""
@@ -187,6 +191,12 @@ class Route:
         request._set(method, where.target, url, headers, b"" if body is None else body, connection._host)
         connection._add(request)
         self._base.call_soon(connection._pump)
+
+
+def _encoded(location: str) -> str:
+    """Encode what cannot stand in a URL, as browsers do."""
+    raw = location.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if 0x21 <= byte < 0x7F else f"%{byte:02X}" for byte in raw)
 
 
 def _origin(url: URI) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ __all__ = ["CONTINUE", "DATA", "DONE", "HEAD", "MORE", "Head", "ResponseReader"]
 MORE, CONTINUE, HEAD, DATA, DONE = range(5)
 
 _MOST_INTERIM = 100  # responses before the real one: a peer that sends no other is not answering
+_SMALL = 1024  # bytes that are rather copied than moved
 _CHUNK_LINE = 4096  # bytes of a chunk's size with its extensions
 _status_line = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?", re.DOTALL).fullmatch
 _length = re.compile(r"[0-9]{1,18}").fullmatch
@@ -194,16 +195,24 @@ class ResponseReader:
             return MORE
         if self._state == _UNTIL_CLOSED:
             self._check_size(available)
-            input.remove_buffer(into=self.data)
+            self._take(input, available)
             self._size += available
             return DATA
         size = min(available, self._left)
-        input.remove_buffer(size, into=self.data)
+        self._take(input, size)
         self._left -= size
         self._size += size
         if not self._left:
             self._state = _COMPLETE if self._state == _SIZED else _CHUNK_END
         return DATA
+
+    def _take(self, input: Buffer, size: int) -> None:
+        # What is moved keeps the memory that it was read to, 1 KiB at least (buffer.c:evbuffer_chain_new): of
+        # a server that sends byte by byte that would be a thousand times what it sends.
+        if size < _SMALL:
+            self.data.add(input.remove(size))
+        else:
+            input.remove_buffer(size, into=self.data)
 
     def _read_chunk_size(self, input: Buffer) -> int:
         line = self._take_line(input)
