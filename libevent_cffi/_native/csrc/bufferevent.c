@@ -33,7 +33,7 @@ static int lev_bev_is_drained(struct lev_bev *s)
     return 1;
 }
 
-/* What TLS has to say after the last byte.  0: the socket does not take it now, and on_write comes again. */
+/* What TLS has to say when nothing is left to be written.  0: the socket does not take it now. */
 static int lev_bev_say_goodbye(struct lev_bev *s)
 {
     for (; s != NULL; s = s->below)
@@ -192,16 +192,29 @@ static void lev_bev_end_output(struct lev_bev *s)
 }
 
 /*
- * Go on with a write_eof() or a close(flush=True), in the loop.  What the filters have not let go of when they
- * have been told that this is the end they never will.
+ * Tell what it stands on, from the top down, that nothing more will be written.  Each hears of it when all that is
+ * above it has come down to it: a filter that has been told is given no more, and what it has not let go of by then it
+ * never will.  0: one could not be told now, or its socket did not take what TLS says last; on_write comes again.
  */
+static int lev_bev_finish_output(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below) {
+        if (s->filter != NULL && !s->flushed && !(s->flushed = lev_filter_finish(s->filter, LEV_FILTER_OUT)))
+            return 0;
+        if (s->child.base->forked)
+            return 0;
+        if (s->tls == NULL)
+            continue;
+        if (evbuffer_get_length(bufferevent_get_output(s->bev)) > 0 || s->tls->say_goodbye(s->ssl))
+            return 0;
+    }
+    return 1;
+}
+
+/* Go on with a write_eof() or a close(flush=True), in the loop. */
 static void lev_bev_go_on(struct lev_bev *s)
 {
-    if (!s->finishing && !s->ending_output)
-        return;
-    if (s->below != NULL && !s->flushed && !(s->flushed = lev_filter_finish_output(s)))
-        return;                         /* they cannot run now, and will later */
-    if (!lev_bev_say_goodbye(s))
+    if ((!s->finishing && !s->ending_output) || !lev_bev_finish_output(s))
         return;
     if (!lev_bev_is_drained(lev_bev_bottom(s)))
         return;
@@ -455,6 +468,14 @@ static void lev_bev_on_write(struct bufferevent *bev, void *arg)
     lev_bev_after(s);
 }
 
+/* The end of the other side's sending stops TLS both ways (bufferevent_openssl.c:conn_closed): go on with ours. */
+static void lev_bev_write_on(struct lev_bev *s)
+{
+    for (; s != NULL; s = s->below)
+        if (s->tls != NULL && (bufferevent_get_enabled(s->bev) & EV_WRITE))
+            bufferevent_enable(s->bev, EV_WRITE);
+}
+
 /* What an event means for it, before its user hears of it. */
 static void lev_bev_note(struct lev_bev *s, short what)
 {
@@ -473,9 +494,8 @@ static void lev_bev_note(struct lev_bev *s, short what)
         s->ended |= over & EV_READ;
     s->enabled &= (short)~over;
     bufferevent_disable(s->bev, over);
-    /* The end of the other side's sending stops TLS both ways (bufferevent_openssl.c:conn_closed). */
-    if (s->tls != NULL && (s->enabled & EV_WRITE) && (what & BEV_EVENT_EOF))
-        bufferevent_enable(s->bev, EV_WRITE);
+    if ((s->enabled & EV_WRITE) && (what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR))
+        lev_bev_write_on(s);
     if (what & BEV_EVENT_ERROR)
         for (below = s->below; below != NULL; below = below->below)
             bufferevent_disable(below->bev, over);

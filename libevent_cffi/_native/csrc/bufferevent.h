@@ -13,6 +13,8 @@ enum { LEV_BEV_SOCKET, LEV_BEV_PAIR, LEV_BEV_FILTER, LEV_BEV_OTHER };
 
 #define LEV_TLS_PIECE 16384
 
+enum { LEV_FILTER_IN, LEV_FILTER_OUT };
+
 enum { LEV_BEV_ON_READ = 1, LEV_BEV_ON_WRITE = 2, LEV_BEV_ON_EVENT = 4 };
 
 enum {                          /* more answers of calls that fail */
@@ -61,7 +63,7 @@ struct lev_bev {
     unsigned char stalled;      /* its input is full, and on_read was told */
     unsigned char took;         /* something was taken from its input since on_read began */
     unsigned char hears_drains; /* lev_on_input_drained() is told of its input */
-    unsigned char flushed;      /* the filters have been told that this is the end */
+    unsigned char flushed;      /* its filter has been told that nothing more will be written */
     short enabled;              /* as its user wants it; what has ended is taken out when that is told */
     short ended;                /* EV_READ: nothing more comes; EV_WRITE: we have ended our sending */
     short missed_what;
@@ -91,11 +93,12 @@ static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_c
 static int lev_bev_attach(struct lev_bev *s, struct lev_base *l, int fd);
 static void lev_bev_unattach(struct lev_bev *s, struct lev_base *l);
 static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected);
+static void lev_bev_go_on(struct lev_bev *s);
 static void lev_filter_unhear(struct lev_bev *s);
 static void lev_filter_hear(struct lev_filter *f);
 static void lev_filter_end(struct lev_filter *f);
 static void lev_filter_resume(struct lev_filter *f, short events);
-static int lev_filter_finish_output(struct lev_bev *s);
+static int lev_filter_finish(struct lev_filter *f, int which);
 static int lev_filter_finish_input(struct lev_bev *s);
 static void lev_bev_lift_limits(struct lev_bev *s);
 static void lev_group_keep(struct lev_bev *s);

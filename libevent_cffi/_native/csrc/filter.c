@@ -6,8 +6,6 @@
  * nothing, as what they are for is still there.
  */
 
-enum { LEV_FILTER_IN, LEV_FILTER_OUT };
-
 enum { LEV_FILTER_ANSWER = 16 };        /* added to a result of Python's; LEV_DONE is "see for yourself" */
 
 struct lev_filter;
@@ -176,6 +174,8 @@ static void lev_filter_on_write(struct bufferevent *bev, void *arg)
     struct lev_filter *f = arg;
 
     f->write(bev, f->arg);
+    if (!f->bev.child.base->forked && !f->bev.child.base->silent)
+        lev_bev_go_on(lev_bev_top(&f->bev));
 }
 
 static void lev_filter_on_event(struct bufferevent *bev, short what, void *arg)
@@ -269,19 +269,7 @@ static int lev_filter_finish(struct lev_filter *f, int which)
     return !f->skipped;
 }
 
-/* Tell the filters from the top down that nothing more will be written.  0: one could not run now. */
-static int lev_filter_finish_output(struct lev_bev *s)
-{
-    for (; s->below != NULL; s = s->below) {
-        if (s->filter != NULL && !lev_filter_finish(s->filter, LEV_FILTER_OUT))
-            return 0;
-        if (s->child.base->forked)
-            return 1;
-    }
-    return 1;
-}
-
-/* Tell them from the bottom up that nothing more will come, which libevent does not.  1: there is more to read. */
+/* Tell filters from the bottom up that nothing more will come, which libevent does not.  1: there is more to read. */
 static int lev_filter_finish_input(struct lev_bev *s)
 {
     size_t before = evbuffer_get_length(bufferevent_get_input(s->bev));

@@ -277,6 +277,16 @@ static void lev_tls_stop_layer(struct lev_tls_layer *t)
     t->bev = NULL;
 }
 
+/* What all of it stands on, or -1; libevent looks one step down (bufferevent_openssl.c:be_openssl_ctrl). */
+static evutil_socket_t lev_tls_fd(struct bufferevent *bev)
+{
+    struct bufferevent *under;
+
+    while ((under = bufferevent_get_underlying(bev)) != NULL)
+        bev = under;
+    return bufferevent_getfd(bev);
+}
+
 /* See bridge.h. */
 static void lev_tls_read_on(void *ssl)
 {
@@ -293,7 +303,7 @@ static void lev_tls_read_on(void *ssl)
 static void lev_tls_stop(void *ssl)
 {
     struct lev_tls_layer *t = lev_tls_layer_of(ssl);
-    evutil_socket_t fd = t->bev != NULL ? bufferevent_getfd(t->bev) : -1;
+    evutil_socket_t fd = t->bev != NULL ? lev_tls_fd(t->bev) : -1;
     char nothing[4096];
     int i;
 
@@ -336,7 +346,7 @@ static int lev_tls_unsent(struct lev_tls_layer *t)
 #ifdef SIOCOUTQ
     struct sockaddr_storage address;
     ev_socklen_t size = sizeof(address);
-    struct pollfd state = {bufferevent_getfd(t->bev), 0, 0};
+    struct pollfd state = {lev_tls_fd(t->bev), 0, 0};
     int fd = state.fd;
 
     if (fd < 0 || poll(&state, 1, 0) < 0 || (state.revents & (POLLERR | POLLHUP | POLLNVAL)))
