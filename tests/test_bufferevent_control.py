@@ -754,6 +754,8 @@ def test_rate_limits_are_checked(plain_base: EventBase) -> None:
         {"tick": 0.0},
         {"tick": 0.0001},
         {"tick": -1.0},
+        {"tick": 2**32 / 1000},  # in 32 bits of milliseconds 0, by which libevent would divide
+        {"read_rate": 1, "tick": 2**31 / 1000},
     ):
         with pytest.raises(ValueError, match=r"."):
             RateLimit(**keywords)  # type: ignore[arg-type]

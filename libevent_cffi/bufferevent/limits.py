@@ -19,6 +19,8 @@ __all__ = ["RateLimit", "RateLimitGroup", "c_rate", "check_bytes"]
 #: What one tick can have; also what stands for "no limit".
 _MOST = 2**31 - 1
 _EXACT = 0.01
+#: Milliseconds; libevent divides by 32 bits of them (bufferevent_ratelim.c:ev_token_bucket_get_tick_).
+_LONGEST = 2**31 - 1
 #: The most that TLS puts into one record.
 _RECORD = 16384
 
@@ -39,7 +41,7 @@ class RateLimit:
     tick, make the rate hold exactly.
 
     Raises TypeError, and ValueError for rates and bursts below 1, a burst below what one tick brings, a rate
-    of more than 2 GiB in a tick, and a tick below a millisecond.
+    of more than 2 GiB in a tick, and a tick below a millisecond or of more than 24 days.
 
     Wraps: ev_token_bucket_cfg_new() ev_token_bucket_cfg_free() <event2/bufferevent.h>; libevent >= 2.0.
     """
@@ -68,6 +70,8 @@ def _per_tick(limit: RateLimit) -> tuple[int, int, int, int, float]:
         abs(round(rate * longer / 1000) * 1000 - rate * longer) > _EXACT * rate * longer for rate in rates
     ):
         longer += tick
+    if longer > _LONGEST:
+        raise ValueError(f"tick is too long: {longer / 1000} s, and {_LONGEST // 1000} s are the most")
     read = _one_way(limit.read_rate, limit.read_burst, longer, "read")
     write = _one_way(limit.write_rate, limit.write_burst, longer, "write")
     return (*read, *write, longer / 1000)
