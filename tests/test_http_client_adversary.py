@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from httpserver import OK, Asked, read_head, serving
 
-from libevent_cffi import Buffer, EventBase, util
-from libevent_cffi.errors import CancelledError, HTTPError
-from libevent_cffi.http import ClientRequest, Connection, fetch
+from libevent_cffi import Buffer, BufferEvent, EventBase, util
+from libevent_cffi.bufferevent import FilterBufferEvent
+from libevent_cffi.errors import CancelledError, ClosedError, HTTPError
+from libevent_cffi.http import ClientRequest, Connection, Request, Server, fetch
 from libevent_cffi.http.reader import DATA, HEAD, ResponseReader
 
 WAIT = 15.0
@@ -190,3 +191,73 @@ def test_closing_what_an_idle_connection_speaks_over(plain_base: EventBase) -> N
         plain_base.dispatch()
         assert closed == [connection]
         assert connection.request("GET", "/").wait(WAIT).text() == "ok"
+
+
+def test_a_filter_on_what_a_connection_speaks_over(plain_base: EventBase) -> None:
+    """It cannot go on then: the request fails when its time is over, and the next one is answered."""
+    told: list[ClientRequest] = []
+    scripts = iter((slowly, at_once))
+
+    def either(sock: socket.socket) -> None:
+        next(scripts)(sock)
+
+    def cover(request: ClientRequest) -> None:
+        assert connection.bufferevent is not None
+        filters.append(FilterBufferEvent(connection.bufferevent))
+
+    filters: list[FilterBufferEvent] = []
+    with serving(script=either) as server:
+        connection = Connection(plain_base, server.address, read_timeout=0.05)
+        first = connection.request(
+            "GET",
+            "/",
+            told.append,
+            on_headers=lambda r: plain_base.call_soon(cover, r),  # after what has come
+        )
+        second = connection.request("GET", "/", told.append)
+        plain_base.call_later(WAIT, plain_base.loop_break, keepalive=False)
+        plain_base.dispatch()
+        assert told == [first, second]
+        assert isinstance(first.error, (ClosedError, TimeoutError))
+        assert second.result().text() == "ok"
+        filters[0].close()
+        connection.close()
+
+
+WRONG_USES: dict[str, Any] = {
+    "a connection": lambda bev: Connection(bev.base, ("127.0.0.1", 1), bufferevent=bev).request("GET", "/"),
+    "on_read": lambda bev: setattr(bev, "on_read", lambda bev: bev.read()),
+    "on_event": lambda bev: setattr(bev, "on_event", lambda bev, what, error: bev.close()),
+    "a filter": lambda bev: FilterBufferEvent(bev).close(),
+}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("use", WRONG_USES.values(), ids=WRONG_USES)
+def test_a_servers_connection_cannot_be_used_for_something_else(
+    plain_base: EventBase, use: Any, late: bool
+) -> None:
+    """evhttp goes by its callbacks, and would use freed memory: it is refused, and the request answered."""
+
+    def misuse(request: Request) -> None:
+        bev: BufferEvent = request.connection.bufferevent
+        bev.on_read = None
+        with pytest.raises(ValueError, match="evhttp speaks over it"):
+            use(bev)
+        refused.append(True)
+        request.reply(200, b"ok")
+
+    def handler(request: Request) -> None:
+        if late:
+            request.defer()
+            plain_base.call_soon(misuse, request)
+        else:
+            misuse(request)
+
+    refused: list[bool] = []
+    with Server(plain_base, handler) as server:
+        connection = Connection(plain_base, server.bind(("127.0.0.1", 0)).address)
+        for _ in range(2):
+            assert connection.request("GET", "/").wait(WAIT).text() == "ok"
+        connection.close()
+    assert refused == [True, True]

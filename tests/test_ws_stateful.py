@@ -224,8 +224,10 @@ class Program:
         if kind < 0.3:
             ws.bufferevent.close(flush=kind < 0.15)
         elif ws.request is not None:
+            # One that has ended before owes its on_close.
+            ended = set() if ws.closed else {id(ws)}
             (ws.request if kind < 0.6 else ws.request.connection).close()
-            self.ended.add(id(ws))
+            self.ended |= ended
 
     def callbacks(self) -> None:
         ws = self.some(self.sockets)

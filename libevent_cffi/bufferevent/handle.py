@@ -44,6 +44,10 @@ _WHY = {
     lib.LEV_BEV_NOT_OPEN: (ValueError, "it is not connected yet: do this when on_event is told CONNECTED"),
     lib.LEV_BEV_NO_LIMIT: (ValueError, "it has no rate limit, and a pair can have none"),
     lib.LEV_BEV_SMALL_BURST: (ValueError, "under TLS a rate limit needs bursts of more than 16 KiB"),
+    lib.LEV_BEV_OWNED: (
+        ValueError,
+        "evhttp speaks over it: callbacks, filters and TLS of others have no place",
+    ),
     lib.LEV_FD_REUSED: (
         ValueError,
         "somebody closed the descriptor of another connection, and it is this one",

@@ -116,10 +116,10 @@ class Connection(Resource):
         self._is_new = self._bev is not None
         self._tunnel = False
         self._pid = os.getpid()
-        self._closed = False
         if self._bev is not None:
             self._listen(self._bev)
             self._rest()
+        self._closed = False
 
     # -- asking ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Optional, Union
 
 from ..buffer import Buffer
-from ..errors import HTTPError
+from ..errors import ClosedError, HTTPError
 from ..event.shortforms import Posted
 from ..flags import READ, WRITE, BufferEventFlag, RequestErrorKind
 from .reader import CONTINUE, DATA, DONE, HEAD, MORE, ResponseReader
@@ -136,7 +136,11 @@ class Exchange:
         self._clock = None
         if self._ended is None:
             return
-        unsent = len(self.bev.output)
+        try:
+            unsent = len(self.bev.output)
+        except ClosedError as error:  # somebody has put a filter on it, or taken its pointer
+            self._end(error)
+            return
         if unsent != self._unsent or (self._is_sent and (self._busy or self.request._paused)):
             self._clock = self._limit(seconds)
             return

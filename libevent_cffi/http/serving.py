@@ -17,8 +17,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..bufferevent import BufferEvent
-    from .takeover import Guest
+    from .takeover import Guest, Taken
 
     Handler = Callable[[Request], object]
 
@@ -36,7 +35,7 @@ class Serving(Settings):
         #: Held requests by number; see Request._hold().
         self._requests: dict[int, Request] = {}
         #: Those who speak something else than HTTP, by the number of their connection.
-        self._guests: dict[int, tuple[BufferEvent, Guest]] = {}
+        self._guests: dict[int, tuple[Taken, Guest]] = {}
         #: Handlers by path, and whether they get the body piece by piece.
         self._routes: dict[str, tuple[Handler, bool]] = {}
         #: What handlers raised, the newest first, until it is logged.

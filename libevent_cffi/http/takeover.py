@@ -33,9 +33,11 @@ class Guest(Protocol):
 class Taken(BufferEvent):
     """What carried requests: the connection ends with it, and it with the connection."""
 
-    __slots__ = ("_extra", "_number", "_server")
+    __slots__ = ("_extra", "_finishing", "_number", "_server")
 
     _server: Server
+    #: Closed to its user, and there until what it had to send is written.
+    _finishing: bool
     #: Of the request, which may outlive it.
     _extra: _Extra
     #: Of the connection.
@@ -43,14 +45,27 @@ class Taken(BufferEvent):
 
     def close(self, *, flush: bool = False) -> None:
         """End the connection now, and drop what was not sent; with *flush* when that is written."""
+        if flush and self._finishing and self._is_there():
+            return
         if flush and not self.closed and self.output:
             # C would have it held by the base, which does not hear when the server closes.
+            self._finishing = True
             self.on_read = self.on_event = None
             self.on_write = _close
+            if self._extra.guest is not None:
+                self._extra.guest._left()
             return
         super().close()
         self._server._guests.pop(self._number, None)
         self._extra.guest = self._extra.on_end = None
+
+    @property
+    def closed(self) -> bool:
+        """Is it closed, by its user, or with its connection?"""
+        return self._finishing or not self._is_there()
+
+    def _is_there(self) -> bool:
+        return children.has_begun(self._child)
 
 
 def _close(bev: BufferEvent) -> None:
@@ -72,6 +87,7 @@ def take_over(request: Request, guest: Guest, on_read: DataCallback, on_event: E
     made: Taken = Taken.__new__(Taken)
     made._prepare(server._base, on_read, None, on_event)
     made._server, made._number, made._extra = root, connection, request._more()
+    made._finishing = False
     handle = children.new("struct lev_bev *")
     result = lib.lev_sreq_take_over(server._c, number, handle, made._wants())
     if result == lib.LEV_TOO_EARLY:
@@ -94,5 +110,5 @@ def _forget_closed(server: Server) -> None:
     """Let go of those that C has ended by itself."""
     if len(server._guests) > 2 * server.connections:
         for number, (bev, _) in list(server._guests.items()):
-            if bev.closed:
+            if not bev._is_there():
                 del server._guests[number]

@@ -2,14 +2,18 @@
 
 static int lev_bev_set_wants(struct lev_bev *s, int wants)
 {
-    int entered = lev_bev_enter(s);
+    int result = 0, entered = lev_bev_enter(s);
 
     if (entered < 0)
         return entered;
-    s->wants = wants;
-    lev_bev_apply(s);
+    if (s->is_borrowed == LEV_BEV_SHOWN && wants)
+        result = LEV_BEV_OWNED;
+    else {
+        s->wants = wants;
+        lev_bev_apply(s);
+    }
     lev_leave(s->child.base, entered);
-    return 0;
+    return result;
 }
 
 /* What filters left undone because it was off does not come again by itself (bufferevent_filter.c:be_filter_enable). */

@@ -50,7 +50,7 @@ static int lev_bev_start_tls(
         tls->free(ssl);
         return entered;
     }
-    result = lev_bev_can_write(s);
+    result = s->is_borrowed == LEV_BEV_SHOWN ? LEV_BEV_OWNED : lev_bev_can_write(s);
     if (result == 0 && (s->connecting || !lev_bev_bottom(s)->is_open))
         result = LEV_BEV_BUSY;
     if (result == 0) {

@@ -81,7 +81,8 @@ static void lev_bev_apply(struct lev_bev *s)
 
     if (s->above != NULL && s->above->filter != NULL)
         lev_filter_hear(s->above->filter);
-    if (s->above != NULL || s->is_gone || (s->is_borrowed && s->wants == 0 && !s->has_callbacks))
+    if (s->above != NULL || s->is_gone || s->is_borrowed == LEV_BEV_SHOWN
+        || (s->is_borrowed && s->wants == 0 && !s->has_callbacks))
         return;
     s->has_callbacks = 1;
     if (s->carrier != NULL)

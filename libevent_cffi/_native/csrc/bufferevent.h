@@ -10,6 +10,7 @@
 
 /* A filter stands on another one: Python's, or TLS that began later. */
 enum { LEV_BEV_SOCKET, LEV_BEV_PAIR, LEV_BEV_FILTER, LEV_BEV_OTHER };
+enum { LEV_BEV_OWN, LEV_BEV_BORROWED, LEV_BEV_SHOWN };
 
 #define LEV_TLS_PIECE 16384
 
@@ -27,6 +28,7 @@ enum {                          /* more answers of calls that fail */
     LEV_BEV_NOT_OPEN = -56,
     LEV_BEV_NO_LIMIT = -57,
     LEV_BEV_SMALL_BURST = -58,  /* TLS cannot read or write less than a record */
+    LEV_BEV_OWNED = -59,        /* evhttp goes by its callbacks, which nobody may replace */
     LEV_BEV_TOO_SMALL = -41     /* of the memory given; the same as of buffers */
 };
 
@@ -49,7 +51,7 @@ struct lev_bev {
     struct lev_buffer input, output;    /* as Python has them */
     struct lev_bev *above, *below, *partner;
     unsigned char kind;
-    unsigned char is_borrowed;  /* its owner frees the bufferevent */
+    unsigned char is_borrowed;  /* its owner frees the bufferevent; LEV_BEV_SHOWN: and keeps its callbacks */
     unsigned char is_gone;      /* somebody else has it now */
     unsigned char has_callbacks;        /* they are ours */
     unsigned char wants;        /* LEV_BEV_ON_ bits: what Python has callbacks for */

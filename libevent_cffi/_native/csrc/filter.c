@@ -312,7 +312,9 @@ static int lev_filter_open(
 
     if (entered < 0)
         return entered;
-    if (below->connecting || !below->is_open || !lev_bev_bottom(below)->is_open)
+    if (below->is_borrowed == LEV_BEV_SHOWN)
+        result = LEV_BEV_OWNED;
+    else if (below->connecting || !below->is_open || !lev_bev_bottom(below)->is_open)
         result = LEV_BEV_NOT_OPEN;
     else if (below->ending_output || (below->ended & EV_WRITE))
         result = LEV_BEV_ENDED;

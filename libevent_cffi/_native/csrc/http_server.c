@@ -1123,7 +1123,7 @@ static int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s)
 
     if (entered < 0)
         return entered;
-    result = c->is_taken ? LEV_TOO_LATE : lev_bev_adopt(s, h->child.base, c->bev, 0, 1);
+    result = c->is_taken ? LEV_TOO_LATE : lev_bev_adopt(s, h->child.base, c->bev, 0, LEV_BEV_SHOWN);
     if (result >= 0)
         c->is_shown = 1;
     lev_leave(h->child.base, entered);
