@@ -426,6 +426,21 @@ def test_a_hook_that_raises_terminates(plain: Both, type: HookType, caplog: pyte
     assert plain.call().wait(DEADLINE).text == "hello"
 
 
+@pytest.mark.parametrize("reply", [Told, Number])
+@pytest.mark.parametrize("answer", [None, HookResult.TERMINATE])
+def test_what_a_hook_saw_is_closed_with_the_call(both: Both, reply: Any, answer: Any) -> None:
+    """Whether the reply was taken, could not be read, or was ended by a later hook."""
+    contexts: list[Any] = []
+    both.pool.add_hook(HookType.OUTPUT, contexts.append)  # type: ignore[arg-type]
+    both.pool.add_hook(HookType.INPUT, contexts.append)  # type: ignore[arg-type]
+    both.pool.add_hook(HookType.INPUT, lambda _context: answer)
+    call = both.pool.call("Echo", HELLO, reply)
+    with contextlib.suppress(RPCError):
+        call.wait(DEADLINE)
+    assert (call.error is None) == (reply is Told and answer is None)
+    assert [context.body.closed for context in contexts] == [True, True]
+
+
 @pytest.mark.parametrize("type", list(HookType))
 def test_the_end_of_the_program_in_a_hook(plain: Both, type: HookType) -> None:
     """It leaves the loop, and the call is told all the same; so are those that wait."""

@@ -143,6 +143,7 @@ class ClientCall(Operation[_R]):
     def _passed_out(self, body: Buffer, passes: bool) -> None:
         self._context = None
         if not passes or body.closed:
+            body.close()
             self._abort()
             return
         payload = bytes(body)
@@ -190,6 +191,7 @@ class ClientCall(Operation[_R]):
         if passes and not body.closed:
             self._take(body)
         else:
+            body.close()
             self._abort(http_status=200)
 
     def _take(self, body: Buffer) -> None:
@@ -201,7 +203,8 @@ class ClientCall(Operation[_R]):
             failure.__cause__ = error
             self._finish(error=failure)
             return
-        body.close()
+        finally:
+            body.close()
         self._finish(reply)
 
     # -- ending ----------------------------------------------------------------------------------------------
