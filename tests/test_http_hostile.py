@@ -172,6 +172,34 @@ def test_what_comes_byte_by_byte(plain_base: EventBase, quiet: None, streams: bo
             assert found in expected or not found, data
 
 
+def test_chunks_of_a_byte_take_no_more_memory(plain_base: EventBase) -> None:
+    """Each part of each comes alone, in memory a thousand times as large, which is not kept with the body."""
+    count = 1000
+    with served(plain_base, False) as server:
+        server.handler = lambda request: request.reply(200, bytes(request.body))
+        with socket.create_connection(server.bound[0].address) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.send(
+                b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            while not server.connections:
+                plain_base.poll(0.01)
+            before = util.memory_counters().bytes
+            for part in (b"1\r\n", b"a", b"\r\n") * count:
+                sock.send(part)
+                plain_base.poll()
+            assert util.memory_counters().bytes - before < 100 * count
+            sock.send(b"0\r\n\r\n")
+            sock.settimeout(0)
+            answer = b""
+            end = time.monotonic() + 20
+            while not answer.endswith(b"a" * count) and time.monotonic() < end:
+                plain_base.poll(0.01)
+                with contextlib.suppress(BlockingIOError):
+                    answer += sock.recv(65536)
+            assert answer.endswith(b"a" * count)
+
+
 @pytest.mark.parametrize("streams", STREAMS)
 def test_all_requests_of_a_client_that_sends_no_more(
     plain_base: EventBase, quiet: None, streams: bool

@@ -23,6 +23,7 @@ enum {
     LEV_AT_STOP                 /* nothing is followed: something else may be spoken from here on, or it was cut */
 };
 
+#define LEV_SMALL_CHUNK 1024
 #define LEV_MUCH ((uint64_t)1 << 59)    /* a body that never ends */
 
 static const char *const lev_framing_names[] = {"content-length", "transfer-encoding", "upgrade"};
@@ -57,8 +58,11 @@ static void lev_framing_after_head(struct lev_framing *f)
 {
     if (f->is_trailer || (!f->is_chunked && f->left == 0))
         lev_framing_is_whole(f);
-    else
-        f->state = f->is_chunked ? LEV_AT_SIZE : LEV_AT_BODY;
+    else if (f->is_chunked) {
+        f->state = LEV_AT_SIZE;
+        f->left = 0;                    /* evhttp reads such a request, too, before it is refused */
+    } else
+        f->state = LEV_AT_BODY;
     f->column = 0;
 }
 
@@ -271,6 +275,20 @@ static void lev_framing_read(struct lev_framing *f, struct evbuffer *input, size
     }
 }
 
+/*
+ * What ends with a chunk's last byte is moved to the body with the memory that it was read to, 1 KiB at least
+ * (buffer.c:evbuffer_remove_buffer): a thousand times a body that comes byte by byte.  So evhttp is not called for the
+ * last bytes of a chunk before the end of the line is there too.
+ */
+static void lev_sconn_hold_back(struct lev_sconn *c, struct evbuffer *input)
+{
+    struct lev_framing *f = &c->framing;
+    uint64_t missing = f->state == LEV_AT_CHUNK ? f->left + 2 : f->state == LEV_AT_CHUNK_CR ? 2
+        : f->state == LEV_AT_CHUNK_LF ? 1 : 0;
+
+    c->bev->wm_read.low = missing > 0 && missing <= LEV_SMALL_CHUNK ? evbuffer_get_length(input) + missing : 0;
+}
+
 static void lev_on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
 {
     struct lev_sconn *c = arg;
@@ -279,6 +297,7 @@ static void lev_on_input(struct evbuffer *input, const struct evbuffer_cb_info *
         return;
     c->received += info->n_added;
     lev_framing_read(&c->framing, input, evbuffer_get_length(input) - info->n_added);
+    lev_sconn_hold_back(c, input);
 }
 
 static void lev_sconn_follow(struct lev_sconn *c)
@@ -288,8 +307,10 @@ static void lev_sconn_follow(struct lev_sconn *c)
 
 static void lev_sconn_unfollow(struct lev_sconn *c)
 {
-    if (c->follower != NULL)
+    if (c->follower != NULL) {
         evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->follower);
+        c->bev->wm_read.low = 0;
+    }
     c->follower = NULL;
     c->framing.wholes = 0;
 }
