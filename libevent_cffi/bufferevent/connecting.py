@@ -110,7 +110,11 @@ class Connecting(Control):
         Wraps: bufferevent_getfd() <event2/bufferevent.h>; libevent >= 2.0.
         """
         fd: int = lib.lev_bev_fd(self._wire())
-        return -1 if fd == lib.LEV_BEV_NO_SOCKET else self._checked(fd, "bufferevent_getfd")
+        if fd == lib.LEV_BEV_NO_SOCKET or (
+            fd == lib.LEV_CLOSED and self._engine is not None and not self.closed
+        ):
+            return -1
+        return self._checked(fd, "bufferevent_getfd")
 
     def detach(self) -> socket.socket:
         """

@@ -15,6 +15,7 @@ from .._native import children
 from .._native._libevent import lib
 from ..errors import ClosedError
 from ..flags import BufferEventFlag, EventFlag
+from .control import BOTH
 
 if TYPE_CHECKING:
     from ..event import EventBase
@@ -25,18 +26,21 @@ __all__ = ["Engine", "open_engine", "start_engine"]
 
 _MARK = 128 * 1024
 _CONNECTED, _EOF, _ERROR = BufferEventFlag.CONNECTED, BufferEventFlag.EOF, BufferEventFlag.ERROR
-_READING = BufferEventFlag.READING
+_READING, _WRITING = BufferEventFlag.READING, BufferEventFlag.WRITING
 
 
 class Engine:
     """Moves data between *inner*, the other end of the user's *bev*, and *wire*, which has the socket."""
 
-    __slots__ = ("_bev", "_has_ended", "_inner", "_is_open", "_layer", "_wire")
+    __slots__ = ("_bev", "_has_ended", "_has_failed", "_has_said", "_inner", "_is_open", "_layer", "_wire")
 
     def __init__(self, bev: BufferEvent, inner: BufferEvent, wire: BufferEvent, layer: MemoryLayer) -> None:
         self._bev, self._inner, self._wire, self._layer = bev, inner, wire, layer
-        self._is_open = self._has_ended = False
-        inner._checked(lib.lev_bev_set_mark(inner._c, _MARK), "bufferevent_setwatermark")
+        #: The other side has said goodbye; so have we.
+        self._has_ended = self._has_said = False
+        self._is_open = self._has_failed = False
+        for end in (inner, bev):
+            end._checked(lib.lev_bev_set_mark(end._c, _MARK), "bufferevent_setwatermark")
         inner.disable(EventFlag.READ)  # until the handshake is over
         inner.on_read, inner.on_write, inner.on_event = self._send, self._resume, self._on_inner_event
         wire.on_read, wire.on_write, wire.on_event = self._receive, self._on_written, self._on_wire_event
@@ -53,9 +57,15 @@ class Engine:
         self._layer._begin()
         self._receive(self._wire)
 
+    def take_over(self, bev: BufferEvent) -> None:
+        """Go on for *bev*, which has the C side now of the one that the user had."""
+        self._bev = bev
+
     # -- from the socket -------------------------------------------------------------------------------------
 
     def _receive(self, wire: BufferEvent) -> None:
+        if not self._layer.has_begun:
+            return  # start() takes it
         data = wire.read()
         if data:
             self._layer._put(data)
@@ -84,12 +94,15 @@ class Engine:
             else:
                 self._has_ended = True
                 self._inner.write_eof()
-        if not self._bev.closed and len(self._bev.input) >= _MARK:
-            self._wire.disable(EventFlag.READ)
+        if self._has_ended and self._has_said:
+            self._flush()
+            self._wire.close(flush=True)
+        elif not self._inner.closed and len(self._inner.output) > 0:
+            self._wire.disable(EventFlag.READ)  # the user has enough
 
     def _resume(self, inner: BufferEvent) -> None:
         """The user has taken what there was."""
-        if not self._wire.closed:
+        if not self._wire.closed and not self._has_ended:
             self._wire.enable(EventFlag.READ)
 
     # -- to the socket ---------------------------------------------------------------------------------------
@@ -121,8 +134,10 @@ class Engine:
         self._send(inner)
         self._layer._say_goodbye()
         self._flush()
-        if self._bev.closed:
+        self._has_said = True
+        if self._bev.closed or self._has_ended:
             self._wire.close(flush=True)
+        if self._bev.closed:
             inner.close()
 
     def _on_wire_event(self, wire: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
@@ -130,13 +145,11 @@ class Engine:
             self.start()
         elif error is not None:
             wire.close()
-            if not self._has_ended:
-                self._fail(error)
+            self._fail(error)
         else:
             self._receive(wire)
             if not self._has_ended:  # it did not say goodbye
                 self._cut_off()
-            wire.close(flush=True)
 
     def _cut_off(self) -> None:
         if self._is_open and self._layer.allows_dirty and not self._bev.closed:
@@ -146,19 +159,23 @@ class Engine:
             self._fail(self._layer.cut_off())
 
     def _fail(self, error: Exception) -> None:
-        if self._has_ended or self._bev.closed:
+        """Tell of *error*, unless nothing is left that could be lost by it."""
+        if self._has_failed or (self._has_ended and self._has_said):
             return
+        self._has_failed = True
+        self._bev._top()._reason = error
+        self._tell(_ERROR | (_WRITING if self._has_ended else _READING))
         self._has_ended = True
-        self._bev._reason = error
-        self._tell(_ERROR | _READING)
         self._flush()  # an alert
         self._wire.close(flush=True)
+        if self._bev.closed:  # with what it has not sent yet
+            self._inner.close()
 
     def _tell(self, what: BufferEventFlag) -> None:
+        """Have the user's connection told, which may stand on this one by now."""
+        top = self._bev._top()
         try:
-            self._bev._done(
-                lib.lev_bev_trigger_event(self._bev._c, int(what), 0), "bufferevent_trigger_event"
-            )
+            top._done(lib.lev_bev_trigger_event(top._c, int(what), 0), "bufferevent_trigger_event")
         except ClosedError:
             return
 
@@ -191,13 +208,41 @@ def open_engine(bev: Any, base: EventBase, fd: int, directions: int, layer: Memo
         if fd >= 0:
             wire.detach().detach()  # it stays its owner's
         raise
-    off = EventFlag.READ | EventFlag.WRITE
-    if directions != int(off):
-        bev.disable(EventFlag(int(off) & ~directions))
+    if directions != int(BOTH):
+        bev.disable(EventFlag(int(BOTH) & ~directions))
     layer._attach(bev, None)
     bev._engine = Engine(bev, inner, wire, layer)
     if fd >= 0:
         base.call_soon(bev._engine.start)
+
+
+def _move(old: Any, wire: Any) -> None:
+    """Have *wire* stand where *old* stood."""
+    for name in ("_limit", "_tls", "_engine", "_partner", "_under", "_filters"):
+        if hasattr(old, name):
+            setattr(wire, name, getattr(old, name))
+    if wire._engine is not None:
+        wire._engine.take_over(wire)
+    if wire._partner is not None:
+        wire._partner._partner, old._partner = wire, None
+    if wire._under is not None:
+        wire._under._above, old._under = (lambda: wire), None
+
+
+def _take_settings(bev: Any, old: Any, wire: Any) -> None:
+    """Have *bev* keep to what *old* was set to, and *wire*, which has its place now, to none of it."""
+    enabled, (read, write) = wire.enabled, wire._timeouts()
+    wire.enable(BOTH)
+    wire.set_watermark(BOTH)
+    if enabled != BOTH:
+        bev.disable(BOTH & ~enabled)
+    if read is not None or write is not None:
+        wire.set_timeouts()
+        bev.set_timeouts(read=read, write=write)
+    bev._group, old._group = old._group, None
+    if bev._group is not None:
+        bev._group._members.discard(old)
+        bev._group._members.add(bev)
 
 
 def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
@@ -208,8 +253,7 @@ def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
     bev._tls = layer
     inner = _begin_pair(bev, base)
     wire._c, wire._child, wire._token, wire._memory = old._c, old._child, old._token, old._memory
-    wire._limit, wire._group = old._limit, old._group
-    wire._tls, wire._engine = old._tls, old._engine
+    _move(old, wire)
     base._known[wire._token] = wire
     if wire._token in base._children:
         base._children[wire._token] = wire
@@ -217,5 +261,6 @@ def start_engine(old: Any, layer: MemoryLayer) -> BufferEvent:
     old._c = old._child = old._memory = children.new("struct lev_bev *")
     layer._attach(bev, None)
     bev._engine = Engine(bev, inner, wire, layer)
+    _take_settings(bev, old, wire)
     base.call_soon(bev._engine.start)
     return bev  # type: ignore[no-any-return]

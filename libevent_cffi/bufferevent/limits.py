@@ -94,7 +94,7 @@ def _one_way(rate: Optional[int], burst: Optional[int], tick: int, way: str) -> 
 
 def check_for_tls(limit: Optional[RateLimit], bev: Any) -> None:
     """Raise ValueError when *limit* is too small for the TLS of *bev*, which goes by whole records."""
-    if limit is None or bev._bottom()._tls is None:
+    if limit is None or bev._engine is not None or bev._bottom()._tls is None:
         return
     _, read, _, write, _ = _per_tick(limit)
     if min(read, write) < _RECORD:
@@ -204,7 +204,7 @@ class RateLimitGroup(children.Child):
         _check_member(bev)
         check_for_tls(self._limit, bev)
         self._check_open()
-        result = lib.lev_group_add(self._c, bev._c)
+        result = lib.lev_group_add(self._c, bev._wire())
         self._checked_for(bev, result, "bufferevent_add_to_rate_limit_group")
         before, bev._group = bev._group, self
         if before is not None and before is not self:
@@ -221,7 +221,7 @@ class RateLimitGroup(children.Child):
         """
         _check_member(bev)
         self._check_open()
-        result = lib.lev_group_remove(self._c, bev._c)
+        result = lib.lev_group_remove(self._c, bev._wire())
         self._checked_for(bev, result, "bufferevent_remove_from_rate_limit_group")
         self._members.discard(bev)
         bev._group = None

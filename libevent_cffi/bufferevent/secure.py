@@ -47,6 +47,9 @@ class Secure(Connecting):
         if context._python is not None:
             from .engine import start_engine  # which imports ssl
 
+            result = lib.lev_bev_check_start_tls(self._c)
+            if result < 0:
+                self._refuse(result, "bufferevent_openssl_filter_new")
             return start_engine(self, layer)  # type: ignore[arg-type]
         above: Any = type(self).__new__(type(self))
         above._prepare(self._base, self._on_read, self._on_write, self._on_event)

@@ -48,6 +48,11 @@ class MemoryLayer(TLSLayer):
 
     # -- called by the engine --------------------------------------------------------------------------------
 
+    @property
+    def has_begun(self) -> bool:
+        """Is it ready for the handshake?"""
+        return self._object is not None
+
     def _begin(self) -> None:
         """Be ready for the handshake, with the name that is known by now."""
         context: Any = self._context._python

@@ -36,6 +36,7 @@ int lev_bev_write(struct lev_bev *s, const char *data, size_t size);
 int lev_bev_wrote(struct lev_bev *s);
 int lev_bev_check(struct lev_bev *s);
 int lev_bev_check_write(struct lev_bev *s);
+int lev_bev_check_start_tls(struct lev_bev *s);
 int lev_bev_write_eof(struct lev_bev *s);
 int64_t lev_bev_read(struct lev_bev *s, char *target, size_t room, int64_t size);
 struct lev_buffer *lev_bev_buffer(struct lev_bev *s, int is_output);

@@ -38,6 +38,25 @@ static int lev_bev_open_tls(struct lev_bev *s, struct lev_base *l, int fd, int e
     return result;
 }
 
+static int lev_bev_can_start_tls(struct lev_bev *s)
+{
+    int result = s->is_borrowed == LEV_BEV_SHOWN ? LEV_BEV_OWNED : lev_bev_can_write(s);
+
+    return result == 0 && (s->connecting || !lev_bev_bottom(s)->is_open) ? LEV_BEV_BUSY : result;
+}
+
+/* The same as a call, for TLS that is Python's. */
+static int lev_bev_check_start_tls(struct lev_bev *s)
+{
+    int result, entered = lev_bev_enter(s);
+
+    if (entered < 0)
+        return entered;
+    result = lev_bev_can_start_tls(s);
+    lev_leave(s->child.base, entered);
+    return result;
+}
+
 /* Go on under TLS: "top" takes s over.  What has come and was not read is TLS's, what was written goes first. */
 static int lev_bev_start_tls(
     struct lev_bev *top, struct lev_bev *s, const struct lev_tls_ops *tls, void *ssl)
@@ -50,9 +69,7 @@ static int lev_bev_start_tls(
         tls->free(ssl);
         return entered;
     }
-    result = s->is_borrowed == LEV_BEV_SHOWN ? LEV_BEV_OWNED : lev_bev_can_write(s);
-    if (result == 0 && (s->connecting || !lev_bev_bottom(s)->is_open))
-        result = LEV_BEV_BUSY;
+    result = lev_bev_can_start_tls(s);
     if (result == 0) {
         bufferevent_incref(s->bev);     /* it lets go of it once more when it is freed */
         bev = tls->open(l->eb, -1, s->bev, ssl);
@@ -77,6 +94,8 @@ static int lev_bev_start_tls(
         bufferevent_trigger(s->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
         /* Or what the other side does not read would pile up there, with on_write told all the while. */
         bufferevent_setwatermark(s->bev, EV_WRITE, LEV_TLS_BELOW / 2, LEV_TLS_BELOW);
+        /* What its user waited for at least is no matter of a handshake's. */
+        bufferevent_setwatermark(s->bev, EV_READ, 0, s->bev->wm_read.high);
         lev_bev_detach_buffers(s);
         s->child.held = 0;
         result = lev_bev_hold(top);

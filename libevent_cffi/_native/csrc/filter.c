@@ -204,8 +204,9 @@ static void lev_filter_set_marks(struct lev_bev *below)
 {
     if (below->bev->wm_write.high == 0)
         bufferevent_setwatermark(below->bev, EV_WRITE, LEV_FILTER_MARK, 2 * LEV_FILTER_MARK);
-    if (below->bev->wm_read.high == 0)
-        bufferevent_setwatermark(below->bev, EV_READ, 0, 2 * LEV_FILTER_MARK);
+    /* What its user waited for at least is no matter of a filter's. */
+    bufferevent_setwatermark(
+        below->bev, EV_READ, 0, below->bev->wm_read.high > 0 ? below->bev->wm_read.high : 2 * LEV_FILTER_MARK);
 }
 
 /* A pair passes on at once what is added to its output, so that its length does not show it. */
