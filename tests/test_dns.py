@@ -267,6 +267,19 @@ def test_localhost_is_known_without_a_hosts_file(plain_base: EventBase) -> None:
         assert resolver.getaddrinfo("localhost", 80).wait(10)[0][4][0] in ("127.0.0.1", "::1")
 
 
+@pytest.mark.parametrize("how", ["constructor", "load_hosts"])
+def test_localhost_is_found_once_where_the_system_has_no_hosts_file(
+    plain_base: EventBase, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, how: str
+) -> None:
+    """libevent adds it by itself then."""
+    monkeypatch.setattr("libevent_cffi.dns.configuration._system_hosts", lambda: str(tmp_path / "none"))
+    with Resolver(plain_base, resolv_conf=False, hosts=how == "constructor") as resolver:
+        if how == "load_hosts":
+            resolver.load_hosts()
+        found = resolver.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM).wait(10)
+    assert [address[0] for *_, address in found] == ["127.0.0.1", "::1"]
+
+
 # -- configuration -------------------------------------------------------------------------------------------
 
 

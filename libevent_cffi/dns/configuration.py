@@ -216,9 +216,7 @@ class Configuration(children.Child):
         else:
             encoded = os.fsencode(_system_hosts())
         result = self._checked(lib.lev_resolver_load_hosts(self._c, encoded), "evdns_base_load_hosts")
-        if result and path is None:
-            self._checked(lib.lev_resolver_load_hosts(self._c, ffi.NULL), "evdns_base_load_hosts")
-        elif result and path is not None:
+        if result and path is not None:  # else it has added localhost (evdns.c:evdns_base_load_hosts_impl)
             raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(path))
 
     def clear_hosts(self) -> None:
