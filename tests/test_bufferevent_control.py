@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from conftest import Method
@@ -775,6 +775,35 @@ def test_a_slow_rate_has_whole_bytes(base: EventBase, run: Run) -> None:
     assert bev.write_limit == 3
     bev.close()
     peer.close()
+
+
+def test_a_share_of_nothing_is_no_end(plain_base: EventBase, run: Run) -> None:
+    """With one byte for two members none has a whole one: reading nothing is what an end looks like to C."""
+    group = RateLimitGroup(plain_base, RateLimit(read_rate=100, read_burst=1, tick=0.01), min_share=0)
+    assert group.min_share == 0
+    got = [b"", b""]
+    told: list[BufferEventFlag] = []
+
+    def on_event(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        told.append(what)
+        bev.close()
+
+    for number in range(2):
+        ours, theirs = socket.socketpair()
+        member = BufferEvent(plain_base, ours, on_event=on_event)
+        group.add(member)
+
+        def read(each: BufferEvent, number: int = number) -> None:
+            got[number] += each.read()
+
+        member.on_read = read
+        theirs.sendall(b"some")
+        theirs.close()
+    group.min_share = 0
+    run(plain_base)
+    assert got == [b"some", b"some"]
+    assert told == [BufferEventFlag.EOF | BufferEventFlag.READING] * 2
+    group.close()
 
 
 def test_a_group_shares_its_limit(plain_base: EventBase, run: Run) -> None:

@@ -275,6 +275,12 @@ static void lev_group_hide_timer(struct lev_base *l, struct lev_group *g, double
     event_add(timer, &tv);
 }
 
+/* A share of no bytes is read, and what reads nothing is taken for an end (bufferevent_sock.c:bufferevent_readcb). */
+static int lev_group_share(struct lev_group *g, size_t share)
+{
+    return bufferevent_rate_limit_group_set_min_share(g->group, share > 0 ? share : 1);
+}
+
 static int lev_group_open(struct lev_group *g, struct lev_base *l, const struct lev_rate *rate, size_t min_share)
 {
     struct ev_token_bucket_cfg *limit;
@@ -286,7 +292,7 @@ static int lev_group_open(struct lev_group *g, struct lev_base *l, const struct 
     if (limit != NULL)
         g->group = bufferevent_rate_limit_group_new(l->eb, limit);
     if (g->group != NULL) {
-        bufferevent_rate_limit_group_set_min_share(g->group, min_share);
+        lev_group_share(g, min_share);
         event_assign(&g->keep, l->eb, -1, EV_READ | EV_PERSIST, lev_on_group_keep, g);
         lev_assign_internal(l, &g->look, -1, 0, lev_on_group_look, 0);
         g->look.ev_evcallback.evcb_arg = g;
@@ -324,7 +330,7 @@ static int lev_group_set_min_share(struct lev_group *g, size_t share)
 
     if (entered < 0)
         return entered;
-    result = bufferevent_rate_limit_group_set_min_share(g->group, share) == 0 ? 0 : LEV_ERRNO;
+    result = lev_group_share(g, share) == 0 ? 0 : LEV_ERRNO;
     lev_leave(g->child.base, entered);
     return result;
 }
