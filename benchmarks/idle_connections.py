@@ -22,7 +22,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-IN_C = r"""
+#: What both programs in C begin with.
+RESIDENT_IN_C = r"""
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -31,8 +32,6 @@ IN_C = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static long count, wanted, answered, before;
 
 static long resident(void)
 {
@@ -45,6 +44,12 @@ static long resident(void)
     fclose(status);
     return kilobytes;
 }
+"""
+
+IN_C = (
+    RESIDENT_IN_C
+    + r"""
+static long count, wanted, answered, before;
 
 static void answer(struct bufferevent *bev, void *arg)
 {
@@ -99,15 +104,22 @@ int main(int argc, char **argv)
     return 0;
 }
 """
+)
 
-OURS = """
+#: And those in Python.
+RESIDENT = """
 import gc, sys
-from libevent_cffi import BufferEvent, EventBase, Listener
-wanted = int(sys.argv[1])
-count = answered = 0
 def resident():
     with open("/proc/self/status", encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+"""
+
+OURS = (
+    RESIDENT
+    + """
+from libevent_cffi import BufferEvent, EventBase, Listener
+wanted = int(sys.argv[1])
+count = answered = 0
 def answer(bev):
     global answered
     bev.write(bev.read(1))
@@ -132,32 +144,33 @@ before = resident()
 print(listener.port, flush=True)
 base.dispatch()
 """
+)
 
 
-def compile_c(folder: str) -> list[str]:
-    """Compile the server in C; return its command, or nothing where there is no compiler."""
+def compile_c(folder: str, text: str, library: str) -> list[str]:
+    """Compile a server in C; return its command, or nothing where there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return []
     source, program = Path(folder, "idle.c"), str(Path(folder, "idle"))
-    source.write_text(IN_C, encoding="utf-8")
+    source.write_text(text, encoding="utf-8")
     prefix = os.environ.get("LIBEVENT_PREFIX")
     where = [f"-I{prefix}/include", f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib"] if prefix else []
-    subprocess.run([compiler, "-O2", str(source), "-o", program, *where, "-levent_core"], check=True)
+    subprocess.run([compiler, "-O2", str(source), "-o", program, *where, f"-l{library}"], check=True)
     return [program]
 
 
-def bytes_of_each(command: list[str], connections: int) -> float:
-    """Return by how much a server grew for a connection."""
+def bytes_of_each(command: list[str], connections: int, ask: bytes = b"?", last: bytes = b"!") -> float:
+    """Return by how much a server grew for a connection that has asked once."""
     with subprocess.Popen([*command, str(connections)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = ("127.0.0.1", int(server.stdout.readline()))
         clients = []
         for _ in range(connections):
             clients.append(socket.create_connection(address, timeout=60))
-            clients[-1].sendall(b"?")
-            assert clients[-1].recv(10) == b"?"
-        clients[-1].sendall(b"!")
+            clients[-1].sendall(ask)
+            assert clients[-1].recv(65536)
+        clients[-1].sendall(last)
         grown = int(server.stdout.readline())
         for client in clients:
             client.close()
@@ -165,22 +178,29 @@ def bytes_of_each(command: list[str], connections: int) -> float:
     return grown * 1024 / connections
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+def compare(
+    text: str, library: str, ours: str, arguments: Sequence[str] | None, about: str, *asked: bytes
+) -> None:
+    """Measure the server in C, *text*, and the one in Python, *ours*, and print what came of it."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--connections", type=int, default=10_000)
     options = parser.parse_args(arguments)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:
-        in_c = compile_c(folder)
-        theirs = bytes_of_each(in_c, options.connections) if in_c else 0.0
-    ours = bytes_of_each([sys.executable, "-c", OURS], options.connections)
+        in_c = compile_c(folder, text, library)
+        theirs = bytes_of_each(in_c, options.connections, *asked) if in_c else 0.0
+    mine = bytes_of_each([sys.executable, "-c", ours], options.connections, *asked)
     print(
         f"{platform.python_implementation()} {platform.python_version()}, {options.connections} connections"
     )
-    print(f"libevent_cffi   {ours:6.0f} bytes of each")
+    print(f"libevent_cffi   {mine:6.0f} bytes of each")
     if theirs:
-        print(f"C               {theirs:6.0f} bytes of each: {ours / theirs:.2f} x C")
+        print(f"C               {theirs:6.0f} bytes of each: {mine / theirs:.2f} x C")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    compare(IN_C, "event_core", OURS, arguments, __doc__.splitlines()[1])
 
 
 if __name__ == "__main__":
