@@ -4,75 +4,28 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import rpc_served
 from certificates import Certificates
+from rpc_served import DEADLINE, HELLO, Ask, Told, echo, poll_until, send
 
 from libevent_cffi import EventBase, http, rpc, util
 from libevent_cffi.errors import ClosedError, WrongThreadError
 from libevent_cffi.flags import HookResult, HookType
 
-DEADLINE = 15.0
-
-
-class Ask(rpc.Message):
-    """A question, and its answer."""
-
-    text: str = rpc.string(1)
-
-
-HELLO = Ask(text="hello")
-
-
-def echo(call: rpc.Call[Ask, Ask]) -> None:
-    """Answer with what came."""
-    call.reply(call.request)
-
-
-@pytest.fixture
-def web(base: EventBase) -> Iterator[http.Server]:
-    """An HTTP server that listens, on each method."""
-    with http.Server(base) as made:
-        made.bind(("127.0.0.1", 0))
-        yield made
-
-
-@pytest.fixture
-def server(web: http.Server) -> Iterator[rpc.Server]:
-    """A server of calls on it."""
-    with rpc.Server(web) as made:
-        yield made
-
-
-def connect(web: http.Server, **options: Any) -> http.Connection:
-    """Connect to it."""
-    return http.Connection(web.base, ("127.0.0.1", web.bound[0].port), **options)
-
-
-def send(web: http.Server, name: str = "Echo", **headers: str) -> http.ClientRequest:
-    """Begin a call as any HTTP client can."""
-    return connect(web).request("POST", f"/.rpc.{name}", body=bytes(HELLO), headers=headers)
-
-
-def poll_until(base: EventBase, happened: Any) -> None:
-    """Dispatch until *happened()*."""
-    for _ in range(int(DEADLINE * 100)):
-        if happened():
-            return
-        base.poll(0.01)
-    pytest.fail("it did not happen")
+web, server = rpc_served.web, rpc_served.server
 
 
 @pytest.mark.parametrize("type", [None, HookType.OUTPUT])
 def test_a_client_that_has_only_stopped_sending(web: http.Server, server: rpc.Server, type: Any) -> None:
     """Gets its answer, also one that comes later, though its server cannot know whether it is there."""
-    calls: list[rpc.Call[Ask, Ask]] = []
+    calls: list[rpc.Call[Ask, Told]] = []
     gone: list[Any] = []
 
-    @server.register("Echo", Ask, Ask)
-    def keep(call: rpc.Call[Ask, Ask]) -> None:
+    @server.register("Echo", Ask, Told)
+    def keep(call: rpc.Call[Ask, Told]) -> None:
         call.defer()
         call.http_request.on_close = gone.append
         calls.append(call)
@@ -122,7 +75,7 @@ def test_the_end_of_the_program_in_a_call(plain_base: EventBase, where: str, pau
         plain_base.call_soon(context.resume)
         return HookResult.PAUSE
 
-    server.register("Echo", Ask, Ask, end if where == "handler" else echo)
+    server.register("Echo", Ask, Told, end if where == "handler" else echo)
     if pauses:
         server.add_hook(HookType.OUTPUT if where == "output" else HookType.INPUT, pause)
     if where != "handler":
@@ -136,7 +89,7 @@ def test_the_end_of_the_program_in_a_call(plain_base: EventBase, where: str, pau
 
 def test_unregister_while_a_call_pauses(web: http.Server, server: rpc.Server) -> None:
     """The call goes on; the next one finds nobody."""
-    server.register("Echo", Ask, Ask, echo)
+    server.register("Echo", Ask, Told, echo)
     contexts: list[rpc.HookContext] = []
 
     def pause(context: rpc.HookContext) -> HookResult:
@@ -156,7 +109,7 @@ def test_unregister_while_a_call_pauses(web: http.Server, server: rpc.Server) ->
 @pytest.mark.parametrize("what", ["close", "resume"])
 def test_another_thread_is_refused(web: http.Server, server: rpc.Server, what: str) -> None:
     """While the loop runs, and nothing is done; also while the hook runs that may pause."""
-    server.register("Echo", Ask, Ask, echo)
+    server.register("Echo", Ask, Told, echo)
     errors: list[BaseException] = []
 
     def attempt(call: Any) -> None:
@@ -178,7 +131,7 @@ def test_another_thread_is_refused(web: http.Server, server: rpc.Server, what: s
 
 def test_a_hook_that_resumes_without_pausing(web: http.Server, server: rpc.Server) -> None:
     """Resumes nothing: the next hook pauses all the same."""
-    server.register("Echo", Ask, Ask, echo)
+    server.register("Echo", Ask, Told, echo)
     contexts: list[rpc.HookContext] = []
 
     def pause(context: rpc.HookContext) -> HookResult:
@@ -223,9 +176,9 @@ def test_virtual_hosts(base: EventBase) -> None:
     with http.Server(base) as web, http.Server(base) as host:
         web.bind(("127.0.0.1", 0))
         web.add_virtual_host("other.example", host)
-        rpc.Server(web).register("Echo", Ask, Ask, echo)
+        rpc.Server(web).register("Echo", Ask, Told, echo)
         other = rpc.Server(host)
-        other.register("Other", Ask, Ask, echo)
+        other.register("Other", Ask, Told, echo)
         for name, host_name, status in [
             ("Echo", "x", 200),
             ("Other", "x", 404),
@@ -242,27 +195,27 @@ def test_over_tls(web: http.Server, server: rpc.Server, certificates: Certificat
     """A pool speaks it when its connections do."""
     from libevent_cffi.tls import TLSContext
 
-    server.register("Echo", Ask, Ask, echo)
+    server.register("Echo", Ask, Told, echo)
     bound = web.bind(
         ("127.0.0.1", 0), tls=TLSContext.server(certificates("server.pem"), certificates("server.key"))
     )
     context = TLSContext(ca=certificates("ca.pem"))
     connection = http.Connection(web.base, bound.address, tls=context, server_hostname="localhost")
     with rpc.Pool(web.base, connection) as pool:
-        assert pool.call("Echo", HELLO, Ask).wait(DEADLINE) == HELLO
+        assert pool.call("Echo", HELLO, Told).wait(DEADLINE) == Told(text="hello")
 
 
 @pytest.mark.parametrize("first", ["rpc", "web", "base"])
 def test_closed_in_any_order(web: http.Server, server: rpc.Server, first: str) -> None:
     """Each of them, twice, and handlers are let go of."""
-    server.register("Echo", Ask, Ask, echo)
+    server.register("Echo", Ask, Told, echo)
     owners = {"rpc": server, "web": web, "base": web.base}
     owners.pop(first).close()  # type: ignore[attr-defined]
     assert server.closed
     for owner in (server, *owners.values(), server):
         owner.close()  # type: ignore[attr-defined]
     with pytest.raises(ClosedError):
-        server.register("Other", Ask, Ask, echo)
+        server.register("Other", Ask, Told, echo)
     with pytest.raises(ClosedError):
         rpc.Server(web)
 

@@ -12,34 +12,12 @@ from typing import Any, Optional
 
 import pytest
 from httpserver import Asked, serving
+from rpc_served import DEADLINE, HELLO, Ask, Told, echo
 
 from libevent_cffi import EventBase, http, rpc, util
 from libevent_cffi._native import lib
 from libevent_cffi.errors import CancelledError, ClosedError, HTTPError, RPCError, WrongThreadError
 from libevent_cffi.flags import HookResult, HookType, RPCStatus
-
-DEADLINE = 15.0
-
-
-class Ask(rpc.Message):
-    """A question."""
-
-    text: str = rpc.string(1)
-
-
-class Told(rpc.Message):
-    """Its answer."""
-
-    text: Optional[str] = rpc.string(1, default=None)
-    number: Optional[int] = rpc.int32(2, default=None)
-
-
-HELLO = Ask(text="hello")
-
-
-def echo(call: rpc.Call[Ask, Told]) -> None:
-    """Answer with what came."""
-    call.reply(Told(text=call.request.text))
 
 
 class Both:

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any, Optional
 
 import pytest
+import rpc_served
+from rpc_served import DEADLINE, Ask, Told, echo, send
 
-from libevent_cffi import EventBase, http, rpc
+from libevent_cffi import http, rpc
 from libevent_cffi.errors import ClosedError
 from libevent_cffi.flags import HookResult, HookType
 
-DEADLINE = 15.0
-
-
-class Ask(rpc.Message):
-    """A question."""
-
-    text: str = rpc.string(1)
-
-
-class Told(rpc.Message):
-    """Its answer."""
-
-    text: Optional[str] = rpc.string(1, default=None)
-
-
-@pytest.fixture
-def web(base: EventBase) -> Iterator[http.Server]:
-    """An HTTP server that listens, on each method."""
-    with http.Server(base) as made:
-        made.bind(("127.0.0.1", 0))
-        yield made
-
-
-@pytest.fixture
-def logged(plain_base: EventBase) -> Iterator[http.Server]:
-    """The same on one base, for tests whose log keeps tracebacks, and so what they refer to."""
-    with http.Server(plain_base) as made:
-        made.bind(("127.0.0.1", 0))
-        yield made
-
-
-@pytest.fixture
-def server(web: http.Server) -> Iterator[rpc.Server]:
-    """A server of calls on it."""
-    with rpc.Server(web) as made:
-        yield made
-
-
-def send(web: http.Server, body: Any = None, method: str = "POST", name: str = "Echo") -> http.ClientRequest:
-    """Begin a call as any HTTP client can."""
-    connection = http.Connection(web.base, ("127.0.0.1", web.bound[0].port))
-    payload = bytes(Ask(text="hello")) if body is None else body
-    return connection.request(method, f"/.rpc.{name}", body=payload)
+web, logged, server = rpc_served.web, rpc_served.logged, rpc_served.server
 
 
 def ask(web: http.Server, *args: Any, **keywords: Any) -> tuple[int, bytes]:
@@ -63,12 +22,7 @@ def ask(web: http.Server, *args: Any, **keywords: Any) -> tuple[int, bytes]:
     return response.status, bytes(response.body)
 
 
-def echo(call: rpc.Call[Ask, Told]) -> None:
-    """Answer with what came."""
-    call.reply(Told(text=call.request.text))
-
-
-HELLO = (200, bytes(Told(text="hello")))
+ANSWER = (200, bytes(Told(text="hello")))
 
 
 def test_a_handler_answers(web: http.Server, server: rpc.Server) -> None:
@@ -82,7 +36,7 @@ def test_a_handler_answers(web: http.Server, server: rpc.Server) -> None:
         seen.append(call.answered)
 
     response = send(web).wait(DEADLINE)
-    assert (response.status, bytes(response.body)) == HELLO
+    assert (response.status, bytes(response.body)) == ANSWER
     assert response.headers["Content-Type"] == "application/octet-stream"
     assert seen == [("Echo", "127.0.0.1", False), True]
     assert callable(answer)
@@ -92,7 +46,7 @@ def test_a_handler_answers(web: http.Server, server: rpc.Server) -> None:
 def test_what_is_no_call_fails(web: http.Server, server: rpc.Server, body: bytes, verb: str) -> None:
     """With 503, and no handler sees it."""
     server.register("Echo", Ask, Told, lambda _call: pytest.fail("it was called"))
-    assert ask(web, body, verb)[0] == 503
+    assert ask(web, body=body, method=verb)[0] == 503
 
 
 def test_a_deferred_call_is_answered_later(web: http.Server, server: rpc.Server) -> None:
@@ -105,7 +59,7 @@ def test_a_deferred_call_is_answered_later(web: http.Server, server: rpc.Server)
         web.base.call_soon(echo, call)
 
     server.register("Echo", Ask, Told, later)
-    assert ask(web) == HELLO
+    assert ask(web) == ANSWER
     with pytest.raises(ClosedError, match="answered already"):
         echo(calls[0])
     with pytest.raises(ClosedError):
@@ -138,7 +92,7 @@ def test_a_handler_that_raises_fails(logged: http.Server, caplog: pytest.LogCapt
     assert "ZeroDivisionError" in caplog.text
     server.unregister("Echo")
     server.register("Echo", Ask, Told, echo)
-    assert ask(logged) == HELLO
+    assert ask(logged) == ANSWER
 
 
 def test_fail_and_wrong_replies(web: http.Server, server: rpc.Server) -> None:
@@ -197,7 +151,7 @@ def test_hooks_see_and_change_messages(web: http.Server, server: rpc.Server) -> 
     for handle in handles:
         handle.close()
         assert handle.closed
-    assert ask(web) == HELLO
+    assert ask(web) == ANSWER
     assert len(seen) == 2
 
 
@@ -246,7 +200,7 @@ def test_resume_inside_the_hook(web: http.Server, server: rpc.Server) -> None:
 
     server.register("Echo", Ask, Told, echo)
     server.add_hook(HookType.INPUT, pause)
-    assert ask(web) == HELLO
+    assert ask(web) == ANSWER
 
 
 @pytest.mark.parametrize("what", ["rpc", "web", "base"])
