@@ -253,6 +253,8 @@ def measure(command: list[str], seconds: float, at_once: int) -> Round:
         try:
             assert server.stdout is not None
             port = server.stdout.readline().strip()
+            if not port:  # its own error stands above
+                sys.exit(f"the server ended with status {server.wait()} and told no port: {command[0]}")
             before = cpu_time(server.pid)
             client = [*command, port, str(seconds), str(at_once)]
             output = subprocess.run(client, check=True, stdout=subprocess.PIPE, text=True).stdout

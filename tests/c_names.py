@@ -3,7 +3,7 @@ Which public form of Python stands for which function of C.
 
 The "Wraps:" lines of docstrings say it.  ``./dev names`` writes it out, a table for each header that has one
 in docs/c-names/, or that is named as an argument; what has no form of Python keeps the reason that stands in
-its row, and gets an empty one to be filled in where there is none.
+its row, and gets an empty one to be filled in where there is none; so do constants and macros in BESIDE.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ CDEF = PROJECT / "libevent_cffi" / "_native" / "cdef"
 #: Where it is not the name of the header.
 MODULES = {"bufferevent_ssl": "tls"}
 LOWLEVEL = "only on `lowlevel.lib`: "
+#: Constants, and macros that only a compiler of C can expand.  Their Python forms are written by hand.
+BESIDE = {
+    "rpc": [
+        *("EVRPC_INPUT", "EVRPC_OUTPUT", "EVRPC_TERMINATE", "EVRPC_CONTINUE", "EVRPC_PAUSE"),
+        *("EVTAG_HAS", "EVTAG_ASSIGN", "EVTAG_ASSIGN_WITH_LEN", "EVTAG_GET", "EVTAG_GET_WITH_LEN"),
+        *("EVTAG_ARRAY_ADD", "EVTAG_ARRAY_ADD_VALUE", "EVTAG_ARRAY_GET", "EVTAG_ARRAY_LEN"),
+        *("EVRPC_STRUCT", "EVRPC_HEADER", "EVRPC_GENERATE", "EVRPC_REQUEST_HTTP", "EVRPC_REGISTER"),
+        *("EVRPC_UNREGISTER", "EVRPC_MAKE_CTX", "EVRPC_MAKE_REQUEST"),
+    ]
+}
 
 
 def public_modules() -> Iterator[ModuleType]:
@@ -84,11 +94,18 @@ def declared(header: str) -> list[str]:
     return [found[1] for found in functions if found]
 
 
+def rows(header: str) -> dict[str, str]:
+    """Return what the table of *header* says of each name."""
+    path = TABLES / f"{header}.md"
+    return dict(
+        re.findall(r"^\| `(\w+)` \| (.*) \|$", path.read_text("utf-8") if path.exists() else "", re.M)
+    )
+
+
 def reasons(header: str) -> dict[str, str]:
     """Return what the table of *header* says of functions that have no Python form."""
-    path = TABLES / f"{header}.md"
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", path.read_text("utf-8") if path.exists() else "", re.M)
-    return {name: text.removeprefix(LOWLEVEL) for name, text in rows if text.startswith(LOWLEVEL)}
+    found = rows(header).items()
+    return {name: text.removeprefix(LOWLEVEL) for name, text in found if text.startswith(LOWLEVEL)}
 
 
 def table(header: str) -> str:
@@ -98,6 +115,7 @@ def table(header: str) -> str:
     for name in declared(header):
         form = ", ".join(f"`{each.removeprefix(module + '.')}`" for each in sorted(forms.get(name, ())))
         lines.append(f"| `{name}` | {form or LOWLEVEL + why.get(name, '')} |")
+    lines += [f"| `{name}` | {rows(header).get(name, '')} |" for name in BESIDE.get(header, ())]
     return "\n".join(lines) + "\n"
 
 

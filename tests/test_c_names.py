@@ -40,6 +40,13 @@ def test_what_has_no_python_form_has_a_reason(header: str) -> None:
     assert bare == [], f"write the reason into its row of docs/c-names/{header}.md, or a Wraps: line"
 
 
+@pytest.mark.parametrize("header", c_names.BESIDE)
+def test_constants_and_macros_have_a_python_form(header: str) -> None:
+    """Written by hand, since no docstring tells it."""
+    rows = c_names.rows(header)
+    assert [name for name in c_names.BESIDE[header] if not rows[name]] == []
+
+
 @pytest.mark.parametrize("header", HEADERS)
 def test_what_is_in_a_table_is_a_function_of_c(header: str) -> None:
     """Of this libevent, or of another one; each stands there once."""

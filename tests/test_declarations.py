@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import c_names
 import pytest
 
 from libevent_cffi._native._libevent import ffi, lib
@@ -300,6 +301,15 @@ def test_function_macros() -> None:
 
 def test_enumerators() -> None:
     assert report(public().enumerators, has) == []
+
+
+@pytest.mark.parametrize("header", ["rpc", "tag"])
+def test_every_name_of_these_headers_stands_in_their_table(header: str) -> None:
+    """Also macros and constants, in docs/c-names."""
+    found = public()
+    kinds = (found.functions, found.function_macros, found.enumerators)
+    names = {name for kind in kinds for name, where in kind.items() if where == f"{header}.h"}
+    assert names - set(c_names.rows(header)) == set()
 
 
 def test_object_macros() -> None:
