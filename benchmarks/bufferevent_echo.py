@@ -26,6 +26,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import _checkout  # noqa: F401  (finds the package)
+
 IN_C = r"""
 #include <arpa/inet.h>
 #include <event2/buffer.h>
@@ -261,7 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         in_c = compile_c(folder)
         commands = {"C": in_c} if in_c else {}
         for kind, program in PROGRAMS.items():
-            if importlib.util.find_spec(kind.partition(",")[0]):
+            package = kind.partition(",")[0]
+            if package == "libevent_cffi" or importlib.util.find_spec(package):
                 commands[kind] = [sys.executable, "-c", program]
         print(f"{platform.python_implementation()} {platform.python_version()}, CPU microseconds per message")
         for connections in options.connections:

@@ -28,6 +28,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import _checkout  # noqa: F401  (finds the package)
+
 BEGIN = """
 import json, os, socket, sys, time
 count, most = int(sys.argv[1]), int(sys.argv[2])

@@ -22,6 +22,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import _checkout  # noqa: F401  (finds the package)
+
 SERVERS = {
     "libevent_cffi": """
 from libevent_cffi import EventBase

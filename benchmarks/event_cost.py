@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import _checkout  # noqa: F401  (finds the package)
 from cffi import FFI
 
 from libevent_cffi import PERSIST, Event, EventBase, Timer, util

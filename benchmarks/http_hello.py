@@ -24,6 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import _checkout  # noqa: F401  (finds the package)
+
 IN_C = """
 #include <event2/buffer.h>
 #include <event2/event.h>

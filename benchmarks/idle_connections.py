@@ -22,6 +22,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import _checkout  # noqa: F401  (finds the package)
+
 #: What both programs in C begin with.
 RESIDENT_IN_C = r"""
 #include <arpa/inet.h>

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import platform
 
+import _checkout  # noqa: F401  (finds the package)
+
 from libevent_cffi import EventBase, util
 
 COUNT = 1_000_000

@@ -24,6 +24,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import _checkout  # noqa: F401  (finds the package)
+
 from libevent_cffi import READ, WRITE, Buffer, BufferEvent, BufferEventFlag, EventBase, util
 from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.flags import FlushMode

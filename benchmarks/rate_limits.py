@@ -16,6 +16,8 @@ import socket
 import tempfile
 from collections.abc import Sequence
 
+import _checkout  # noqa: F401  (finds the package)
+
 from libevent_cffi import READ, WRITE, BufferEvent, EventBase, util
 from libevent_cffi.bufferevent import RateLimit, RateLimitGroup
 

@@ -24,6 +24,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import _checkout  # noqa: F401  (finds the package)
+
 # Each program serves, and prints its port; or it calls, given a port, seconds, and how many calls at once,
 # and prints how many calls it made, in which time, with which CPU time.
 

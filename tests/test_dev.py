@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 DEV = Path(__file__).resolve().parents[1] / "dev"
+BENCHMARKS = DEV.parent / "benchmarks"
 TOOLS = ("sh", "dirname", "cat", "id", "uname")
 
 if not DEV.exists() or os.name != "posix":
@@ -48,6 +49,25 @@ def test_help_names_every_command() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for command in ("demo", "test", "lint", "types", "names", "bench", "setup", "help"):
         assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("[!_]*.py")))
+def test_a_benchmark_without_the_package_says_so(tmp_path: Path, name: str) -> None:
+    """It does not leave out what it is to measure, nor end with a traceback."""
+    for each in ("_checkout.py", name):
+        shutil.copy(BENCHMARKS / each, tmp_path)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", tmp_path / name],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no libevent_cffi to measure: ")
+    assert done.stdout == ""
 
 
 def test_without_a_command_it_helps() -> None:
