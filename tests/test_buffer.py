@@ -7,8 +7,8 @@ import copy
 import mmap
 import os
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 from buffers import BIG, chunks
@@ -155,8 +155,27 @@ def test_a_buffer_is_indexed_and_sliced_like_bytes() -> None:
             buffer[index]
     with pytest.raises(ValueError, match="zero"):
         buffer[::0]
-    with pytest.raises((TypeError, AttributeError)):
+    with pytest.raises(TypeError):
         buffer["1"]  # type: ignore[call-overload]
+
+
+def test_text_is_refused_with_what_to_do() -> None:
+    """Wherever bytes go in or are looked for."""
+    buffer, text = Buffer(b"abc"), cast("Any", "abc")
+    uses: list[Callable[[], object]] = [
+        lambda: Buffer(text),
+        lambda: buffer.add(text),
+        lambda: buffer.prepend(text),
+        lambda: buffer.writelines([b"a", text]),
+        lambda: buffer.add_reference(text),
+        lambda: buffer.search(text),
+        lambda: text in buffer,
+    ]
+    for use in uses:
+        with pytest.raises(TypeError, match=r"bytes-like object .* not str: encode 'abc' first"):
+            use()
+    assert buffer == b"abc"
+    assert buffer != text
 
 
 def test_equality_is_that_of_bytes() -> None:

@@ -92,6 +92,27 @@ def test_more_than_a_scratch_full_can_be_read_at_once(base: EventBase, run: Run)
     other.close()
 
 
+def test_a_loop_over_lines_ends_with_its_connection(base: EventBase, run: Run) -> None:
+    """Going on after close() is an error that says what was closed; breaking out of it is none."""
+    errors: list[str] = []
+    bev, peer = connected(base)
+
+    def read(each: BufferEvent) -> None:
+        try:
+            for _ in each:
+                each.close()
+        except ClosedError as error:
+            errors.append(str(error))
+
+    bev.on_read = read
+    with peer:
+        peer.send(b"quit\nmore\n")
+        run(base)
+    assert bev.closed
+    assert len(errors) == 1
+    assert "with the connection or request that it belongs to" in errors[0]
+
+
 def test_lines_and_separators(base: EventBase) -> None:
     """readline(), iteration and read_until() take what is complete."""
     one, other = BufferEvent.pair(base)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pathlib
 import pickle
 import sys
@@ -133,7 +134,8 @@ def test_what_openssl_refuses_is_told_in_its_own_words(certificates: Certificate
     bad: list[tuple[Callable[[], object], str, str]] = [
         (lambda: TLSContext.server(server, certificates("ca.key")), "key", "key values mismatch"),
         (lambda: TLSContext.server(b"", key), "certificate", "no start line"),
-        (lambda: TLSContext.server(server), "key", ""),
+        (lambda: TLSContext.server(server), "key: there is no private key in the certificate's PEM.*", ""),
+        (lambda: TLSContext.server(server, server), "key: there is no private key in it", ""),
         (lambda: TLSContext(ca=b"no certificate"), "ca", "no certificate"),
         (lambda: TLSContext(ca=key), "ca", "no certificate"),
         (lambda: TLSContext(ciphers="NONSENSE"), "ciphers", "no cipher match"),
@@ -179,11 +181,27 @@ def test_files_and_folders_that_are_not_there_are_os_errors(
         lambda: TLSContext.server(certificates("server.pem"), missing),
     ]
     for use in uses:
-        with pytest.raises(FileNotFoundError, match="missing"):
+        with pytest.raises(FileNotFoundError, match="missing") as caught:
             use()
+        assert caught.value.filename in (missing, os.fsencode(missing))
     with pytest.raises(NotADirectoryError):
         TLSContext(ca_path=certificates("ca.pem"))
     TLSContext(ca_path=tmp_path, system_trust=True)
+
+
+@needs_tls
+def test_pem_as_str_is_refused_without_telling_it(certificates: Certificates) -> None:
+    """It would be taken for a path, and the error of a missing file would write a key into logs."""
+    server, key = certificates("server.pem"), certificates.text("server.key").decode()
+    uses: list[Callable[[], object]] = [
+        lambda: TLSContext.server(server, key),
+        lambda: TLSContext(certificate=key),
+        lambda: TLSContext(ca=key),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match="as bytes") as caught:
+            use()
+        assert "BEGIN" not in str(caught.value)
 
 
 @needs_tls

@@ -125,9 +125,14 @@ def c_bytes(data: BytesLike) -> Any:
     On PyPy only bytes may be lent: a bytearray moves there when another thread changes its size, also while
     it is exported.
     """
-    if _IS_PYPY and not isinstance(data, bytes):
-        data = bytes(memoryview(data))
-    return ffi.from_buffer(data)
+    try:
+        if _IS_PYPY and not isinstance(data, bytes):
+            data = bytes(memoryview(data))
+        return ffi.from_buffer(data)
+    except TypeError:
+        if isinstance(data, str):
+            raise TypeError(f"a bytes-like object is required, not str: encode {data[:20]!r} first") from None
+        raise
 
 
 # -- time ----------------------------------------------------------------------------------------------------

@@ -422,7 +422,12 @@ class Buffer(Looking):
             result = lib.lev_buffer_readline(self._b, mem, len(mem), style, end)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Take complete lines, as readline() does, until none is left."""
+        """
+        Take complete lines, as readline() does, until none is left.
+
+        A loop that closes it, or the connection that it belongs to, has to end there: the next line would
+        raise ClosedError.
+        """
         return iter(self.readline, None)
 
     def drain(self, nbytes: int = -1) -> None:

@@ -209,7 +209,8 @@ class Handle(Resource):
         if self._base is not None and not (result == lib.LEV_CLOSED and not self._base.closed):
             refuse(self._base, result, call)
         if result == lib.LEV_CLOSED:
-            raise ClosedError(f"{self!r}: it was closed, by you or with its owner")
+            by = "by you" if self._kind == "own" else "with the connection or request that it belongs to"
+            raise ClosedError(f"{self!r}: it was closed {by}")
         if result == lib.LEV_FORKED:
             raise ClosedError("another thread was in this buffer when the process was forked: make a new one")
         raise check.socket_error(call)

@@ -66,7 +66,7 @@ class Looking(Handle):
             first = min(places[0], places[-1])
             covering = self.copyout(abs(places[-1] - places[0]) + 1, start=first)
             return covering[:: abs(step)] if step > 0 else covering[::step]
-        place = index.__index__()
+        place = operator.index(index)
         place += len(self) if place < 0 else 0
         found = self.copyout(1, start=place) if 0 <= place < MOST else b""
         if not found:

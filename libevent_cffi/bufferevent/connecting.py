@@ -36,11 +36,11 @@ class Connecting(Control):
         """
         Connect to *address*; on_event is told CONNECTED, or ERROR or TIMEOUT, later.
 
-        The host of an address can be a name where *resolver*, a dns.Resolver, is given to look it up; its
-        addresses are then tried in turn, with *family* only those of that one; under TLS it is also the name
-        that is verified.  A name that is not found is
-        told as ERROR with a DNSError.  Each attempt takes at most the write timeout.  After a failure
-        connect() can be called again.
+        *address* is (host, port), or the path of a UNIX socket: a str is always that.  The host can be a name
+        where *resolver*, a dns.Resolver, is given to look it up; its addresses are then tried in turn, with
+        *family* only those of that one; under TLS it is also the name that is verified.  A name that is not
+        found is told as ERROR with a DNSError.  Each attempt takes at most the write timeout.  After a
+        failure connect() can be called again.
 
         Raises ValueError for an address that is none, a name without a resolver, and a connection that is
         open already; TypeError; ClosedError; WrongThreadError.

@@ -102,8 +102,9 @@ class Transfer(Handle):
         """
         End this side's sending when the output is written; reading goes on.
 
-        The other side is told EOF.  A connection that has ended both ways closes itself.  Nothing can be
-        written any more.
+        The other side is told EOF.  A connection that has ended both ways closes itself, and no callback
+        tells of that: look at ``closed`` before using it from another one's callback.  Nothing can be written
+        any more; on_write is still told when all is written.
 
         Raises ClosedError, WrongThreadError.
         """
@@ -199,6 +200,10 @@ class Transfer(Handle):
         into.add_buffer(self.input)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Take complete lines, as readline() does, until none is left."""
+        """
+        Take complete lines, as readline() does, until none is left.
+
+        A loop that closes the connection has to end there: the next line would raise ClosedError.
+        """
         lines: Any = iter(self.input)
         return lines  # type: ignore[no-any-return]

@@ -237,10 +237,13 @@ class TLSContext:
         complaint = openssl.failure()
         size = len(text) if text else 0
         if openssl.lib.lev_tls_use_key(self._ctx, pem, len(pem), text, size, complaint) < 0:
-            needs_one = complaint.needs_password
-            openssl.refuse(
-                "key: it is encrypted, and there is no password" if needs_one else "key", complaint
-            )
+            what = "key"
+            if complaint.needs_password:
+                what = "key: it is encrypted, and there is no password"
+            elif b"PRIVATE KEY-----" not in pem:
+                where = "the certificate's PEM, and key= is not given" if key is None else "it"
+                what = f"key: there is no private key in {where}"
+            openssl.refuse(what, complaint)
 
     def _negotiate(
         self,
@@ -326,7 +329,10 @@ def _read(pem: Union[StrPath, bytes], name: str) -> bytes:
         return pem
     if not isinstance(pem, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path as str or PathLike, or PEM as bytes, not {pem!r}")
-    with open(convert.c_path(pem, name), "rb") as file:
+    path = os.fsdecode(convert.c_path(pem, name))
+    if "-----BEGIN " in path:  # the error of a file that is not there would tell all the world a key
+        raise ValueError(f"{name} is PEM as str, which is taken for a path: give its text as bytes")
+    with open(path, "rb") as file:
         return file.read()
 
 
