@@ -54,11 +54,10 @@ def test_help_names_every_command() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("[!_]*.py")))
 def test_a_benchmark_without_the_package_says_so(tmp_path: Path, name: str) -> None:
     """It does not leave out what it is to measure, nor end with a traceback."""
-    for each in ("_checkout.py", name):
-        shutil.copy(BENCHMARKS / each, tmp_path)
+    shutil.copytree(BENCHMARKS, tmp_path / "benchmarks")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-S", tmp_path / name],
+        [sys.executable, "-S", tmp_path / "benchmarks" / name],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
