@@ -869,3 +869,36 @@ def test_an_answer_from_another_port_does_not_count(make: Callable[..., Resolver
         found = make(nameservers=[sock.getsockname()]).resolve_ipv4("one.example").wait(10)
         thread.join()
     assert found.records == ("192.0.2.1",)
+
+
+@pytest.mark.skipif(not IS_22, reason="TCP needs libevent 2.2")
+@pytest.mark.parametrize("how", ["IPv4", "reverse", "addresses"])
+def test_a_query_by_tcp_ends_where_there_is_no_route(
+    plain_base: EventBase, run: Callable[..., None], how: str
+) -> None:
+    """libevent forgets it when connecting fails at once."""
+    options: dict[str, Any] = {"timeout": 0.01, "attempts": 1, "getaddrinfo_allow_skew": 0.1}
+    told: list[Any] = []
+    with Resolver(
+        plain_base, resolv_conf=False, hosts=False, nameservers=["255.255.255.255"], use_vc=True, **options
+    ) as resolver:
+        if how == "IPv4":
+            resolver.resolve_ipv4("one.example", told.append)
+        elif how == "reverse":
+            resolver.resolve_reverse("192.0.2.1", told.append)
+        else:
+            resolver.getaddrinfo("one.example", 80, told.append)
+        run(plain_base)
+        assert resolver.pending == 0
+    (query,) = told
+    assert query.error.args[0] == socket.EAI_AGAIN
+
+
+@pytest.mark.skipif(not IS_22, reason="TCP needs libevent 2.2")
+def test_queries_that_wait_for_their_turn_are_not_lost(make: Callable[..., Resolver]) -> None:
+    """However long that takes."""
+    resolver = make(timeout=0.3, attempts=1, max_inflight=1, initial_probe_timeout=0.01)
+    for number in range(6):
+        resolver.resolve_ipv4(f"silent{number}.example", nothing, search=False)
+    query = resolver.resolve_ipv4("one.example", search=False)
+    assert query.wait(20).records == ("192.0.2.1",)

@@ -9,11 +9,16 @@
  * that an answer to a probe may still be queued for (evdns.c:nameserver_probe_callback), so either is only
  * called when nothing is active, and the second before the first, which turns probes on their way into
  * cancelled ones.
+ *
+ * A query by TCP is forgotten by libevent 2.2 when connecting fails at once, as without a route or a descriptor
+ * (evdns.c:evdns_request_transmit): what has been open for longer than it may take is cancelled, as TIMEOUT.
  */
 
 #define LEV_ADDRESS_STRIDE 32   /* room for a sockaddr_in6 */
 #define LEV_NO_NAMESERVER (-100)
 #define LEV_SETTLE_PATIENCE 10000       /* microseconds */
+#define LEV_MOST_SEARCHES 8             /* how many names one query is likely to ask for, with search domains */
+#define LEV_SPARE_TIME 0.5              /* seconds that a query may be late */
 
 enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
 
@@ -25,6 +30,9 @@ struct lev_query {
     int refs;                           /* under lev_children_mutex */
     int kind;
     int is_finished;
+    int is_lost;                        /* libevent has forgotten it: what is told is TIMEOUT */
+    double asked;                       /* the time */
+    double limit;                       /* how many seconds it may take once it is its turn */
     int64_t number;                     /* its name in Python's table */
     void *request;                      /* libevent's, until it has called back */
     int error;                          /* DNS_ERR_, or of addrinfo EAI_ */
@@ -42,6 +50,10 @@ struct lev_resolver {
     struct evdns_base *dns;
     struct event told;                  /* active while finished ones wait for Python */
     struct event settle;
+    struct event lost;                  /* pending while queries are open: looks for forgotten ones */
+    double patience, skew;              /* how long a name may take; 0: do not look.  And the other family's answer */
+    double crowded;                     /* when some queries may have waited for their turn */
+    int most;                           /* requests of libevent's on their way */
     struct lev_query *open, *finished, *last;
     int open_count;
     int keepalive, suspended;
@@ -77,8 +89,27 @@ static void lev_query_drop(void *memory)
     lev_free(q);
 }
 
+/* Do some of them wait for their turn?  Each may be two requests. */
+static int lev_resolver_is_crowded(struct lev_resolver *r)
+{
+    return r->suspended || r->open_count > r->most / 2;
+}
+
+static void lev_resolver_look_later(struct lev_resolver *r)
+{
+    struct timeval tv;
+    double after = r->patience + LEV_SPARE_TIME;
+
+    if (r->patience <= 0)
+        return;
+    tv.tv_sec = (long)after;
+    tv.tv_usec = (long)((after - (double)tv.tv_sec) * 1e6);
+    event_add(&r->lost, &tv);
+}
+
 static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
 {
+    q->asked = r->patience > 0 ? lev_clock() : 0;
     lev_children_lock();
     q->refs++;
     lev_children_unlock();
@@ -88,7 +119,10 @@ static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
     if (q->next != NULL)
         q->next->before = q;
     r->open = q;
-    r->open_count++;
+    if (r->open_count++ == 0)
+        lev_resolver_look_later(r);
+    if (lev_resolver_is_crowded(r))
+        r->crowded = q->asked;
 }
 
 static void lev_query_unlink(struct lev_query *q)
@@ -102,7 +136,8 @@ static void lev_query_unlink(struct lev_query *q)
     if (q->next != NULL)
         q->next->before = q->before;
     q->next = q->before = NULL;
-    r->open_count--;
+    if (--r->open_count == 0 && r->patience > 0)
+        event_del(&r->lost);
 }
 
 /* Have the name servers looked at when there is nothing to ask any more. */
@@ -146,20 +181,46 @@ static void lev_query_finished(struct lev_query *q)
     event_active(&r->told, EV_TIMEOUT, 1);
 }
 
+static void lev_query_cancel(struct lev_resolver *r, struct lev_query *q)
+{
+    if (q->kind == LEV_ASK_ADDRINFO)
+        evdns_getaddrinfo_cancel(q->request);
+    else
+        evdns_cancel_request(r->dns, q->request);
+}
+
 /* Nobody waits for it any more; libevent may, and calls back then. */
 static void lev_query_abandon(struct lev_query *q)
 {
     struct lev_resolver *r = q->resolver;
-    void *request = q->request;
 
     lev_query_unlink(q);
     q->resolver = NULL;
-    if (request == NULL)
-        return;                         /* this is inside of the call that asks, which looks afterwards */
-    if (q->kind == LEV_ASK_ADDRINFO)
-        evdns_getaddrinfo_cancel(request);
-    else
-        evdns_cancel_request(r->dns, request);
+    if (q->request != NULL && !q->is_lost)      /* NULL inside of the call that asks, which looks afterwards */
+        lev_query_cancel(r, q);
+}
+
+static void lev_on_lost(evutil_socket_t fd, short what, void *arg)
+{
+    struct lev_resolver *r = arg;
+    struct lev_query *q;
+    double now = lev_clock();
+
+    (void)fd;
+    (void)what;
+    if (r->child.closed || r->child.base->forked)
+        return;
+    if (lev_resolver_is_crowded(r))
+        r->crowded = now;
+    for (q = r->open; q != NULL; q = q->next) {     /* what is cancelled is called back later */
+        double since = q->asked > r->crowded ? q->asked : r->crowded;
+        if (!q->is_lost && q->request != NULL && now - since > q->limit) {
+            q->is_lost = 1;
+            lev_query_cancel(r, q);
+        }
+    }
+    if (r->open != NULL)
+        lev_resolver_look_later(r);
 }
 
 static void lev_query_copy(struct lev_query *q, const void *data, size_t size)
@@ -195,7 +256,7 @@ static void lev_on_answer(int result, char type, int count, int ttl, void *addre
         return;
     }
 #endif
-    q->error = result;
+    q->error = q->is_lost ? DNS_ERR_TIMEOUT : result;
     q->type = type;
     q->ttl = ttl;
     if (result == DNS_ERR_NONE && q->resolver != NULL) {
@@ -216,6 +277,8 @@ static void lev_on_addrinfo(int result, struct evutil_addrinfo *found, void *arg
     struct evutil_addrinfo *each;
     char *data;
 
+    if (q->is_lost)
+        result = result == 0 ? 0 : EVUTIL_EAI_AGAIN;
     q->error = result;
     for (each = found; result == 0 && each != NULL; each = each->ai_next)
         if ((size_t)each->ai_addrlen <= LEV_ADDRESS_STRIDE)
@@ -379,6 +442,7 @@ static void lev_resolver_stop(struct lev_child *c)
     lev_resolver_forget_finished(r);
     event_del(&r->told);
     event_del(&r->settle);
+    event_del(&r->lost);
 }
 
 static void lev_resolver_end(struct lev_child *c)
@@ -393,6 +457,7 @@ static void lev_resolver_end(struct lev_child *c)
     lev_drain(c->base);
     event_debug_unassign(&r->told);
     event_debug_unassign(&r->settle);
+    event_debug_unassign(&r->lost);
     evdns_base_clear_nameservers_and_suspend(r->dns);
     evdns_base_free(r->dns, 1);         /* with 0 it would never call back, and lose what it has */
     r->dns = NULL;
@@ -438,6 +503,7 @@ static int lev_resolver_open(struct lev_resolver *r, struct lev_base *l, int fla
         r->failures = LEV_RELAXED(&lev_dns_failures);
         event_assign(&r->told, l->eb, -1, 0, lev_on_told, r);
         event_assign(&r->settle, l->eb, -1, 0, lev_on_settle, r);
+        event_assign(&r->lost, l->eb, -1, 0, lev_on_lost, r);
         event_priority_set(&r->settle, l->priorities - 1);
         r->settle.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
         lev_child_begin(&r->child, l, &lev_resolver_kind);
@@ -480,6 +546,8 @@ static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t
         q->number = number;
         q->kind = kind;
         q->eb = r->child.base->eb;
+        q->limit = LEV_SPARE_TIME + (kind == LEV_ASK_ADDRINFO ? r->skew : 0);
+        q->limit += r->patience * (flags & DNS_QUERY_NO_SEARCH ? 1 : LEV_MOST_SEARCHES);
 #ifdef DNS_CNAME_CALLBACK
         q->is_named = (flags & DNS_CNAME_CALLBACK) != 0;
 #endif
@@ -575,6 +643,23 @@ static int lev_resolver_set_option(struct lev_resolver *r, const char *name, con
     result = evdns_base_set_option(r->dns, name, value) == 0 ? 0 : LEV_ERRNO;
     lev_leave(r->child.base, entered);
     return result;
+}
+
+/* Tell how many seconds one name may take, and wait for the other family's; for each of most requests at a time. */
+static int lev_resolver_set_patience(struct lev_resolver *r, double patience, double skew, int most)
+{
+    int entered = lev_child_enter(&r->child);
+
+    if (entered < 0)
+        return entered;
+    event_del(&r->lost);
+    r->patience = patience;
+    r->skew = skew;
+    r->most = most;
+    if (r->open != NULL)
+        lev_resolver_look_later(r);
+    lev_leave(r->child.base, entered);
+    return 0;
 }
 
 /* 0 or a positive code of evdns_base_resolv_conf_parse(). */
