@@ -405,12 +405,14 @@ class Connection(Resource):
     @property
     def tls(self) -> Optional[TLSLayer]:
         """The TLS of the connection that there is."""
-        return None if self._bev is None else self._bev.tls
+        bev = self._bev  # other threads may look, too
+        return None if bev is None else bev.tls
 
     @property
     def pending(self) -> tuple[ClientRequest, ...]:
         """The requests that are not done, in order."""
-        running = () if self._exchange is None else (self._exchange.request,)
+        exchange = self._exchange  # other threads may look, too
+        running = () if exchange is None else (exchange.request,)
         return tuple(request for request in (*running, *self._queue) if not request.done)
 
     @property
