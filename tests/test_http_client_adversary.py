@@ -14,6 +14,7 @@ from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.errors import CancelledError, ClosedError, HTTPError
 from libevent_cffi.http import ClientRequest, Connection, Request, Server, fetch
 from libevent_cffi.http.reader import DATA, HEAD, ResponseReader
+from libevent_cffi.http.response import decode_body
 
 WAIT = 15.0
 
@@ -33,6 +34,14 @@ def test_a_body_that_comes_byte_by_byte_takes_no_more_memory(head: bytes) -> Non
         assert reader.step(received) == DATA
     assert bytes(reader.data) == b"x" * 5000
     assert util.memory_counters().bytes - before < 50_000
+
+
+@pytest.mark.parametrize("charset", ["punycode", "Puny_Code", "idna", "undefined", "unicode-escape", "zlib"])
+def test_a_charset_is_one_of_texts(charset: str) -> None:
+    """Others that Python knows take quadratic time, or refuse what is malformed: it is UTF-8 then."""
+    for body in (b"-" + b"9" * 1_000_000, b"\xff\\q"):
+        text = decode_body(body, f"text/plain; charset={charset}")
+        assert text == body.decode("utf-8", "replace")
 
 
 # -- what was not asked for ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import TYPE_CHECKING, Any, Optional, Union
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Response", "decode_body"]
 
+#: What Python has beside charsets: the first two are quadratic, and others do not replace what is malformed.
+_NO_CHARSETS = frozenset({"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape"})
 _charset = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE).search
 
 
@@ -123,6 +126,9 @@ def decode_body(body: bytes, content_type: Optional[str]) -> str:
     """Decode *body* by the charset that *content_type* names."""
     match = _charset(content_type or "")
     try:
-        return body.decode(match[1] if match else "utf-8", "replace")
+        codec = codecs.lookup(match[1] if match else "utf-8").name
+        if codec.replace("-", "_") not in _NO_CHARSETS:
+            return body.decode(codec, "replace")
     except LookupError:  # no such charset
-        return body.decode("utf-8", "replace")
+        pass
+    return body.decode("utf-8", "replace")
