@@ -356,6 +356,7 @@ ClientCall()
 HookContext()
     request
     body
+    headers
     connection
     add_meta(key, data)
     get_meta(key)

@@ -297,6 +297,20 @@ def test_a_handler_that_raises_answers_500(
     assert split(ask(base, server, get("/good")))[2] == b"fine"
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_headers_for_another_body_do_not_keep_an_error_from_its_client(
+    plain_base: EventBase, one: Server, name: str
+) -> None:
+    """A handler that set them and raised, or whose own answer they spoiled, has 500 answered."""
+
+    def handle(request: Request) -> None:
+        request.response_headers[name] = "1"
+        request.reply(200, b"more than one byte")
+
+    one.handler = handle
+    assert split(ask(plain_base, one, get()))[0] == 500
+
+
 def test_a_handler_that_forgets_to_answer_answers_500(
     plain_base: EventBase, one: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

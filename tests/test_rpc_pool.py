@@ -370,6 +370,47 @@ def test_hooks_see_and_change_messages(both: Both) -> None:
     assert both.call().wait(DEADLINE).text == "hello"
 
 
+@pytest.mark.parametrize("pauses", [False, True])
+def test_hooks_send_headers(both: Both, pauses: bool) -> None:
+    """A token goes out with a call, and the server's hooks see it and answer with headers too."""
+    seen: list[Any] = []
+
+    def going(context: rpc.HookContext) -> Optional[HookResult]:
+        context.headers["Authorization"] = "Bearer t0ken"
+        if pauses:
+            both.base.call_soon(context.resume)
+        return HookResult.PAUSE if pauses else None
+
+    def allow(context: rpc.HookContext) -> HookResult:
+        allowed = context.headers.get("authorization") == "Bearer t0ken"
+        return HookResult.CONTINUE if allowed else HookResult.TERMINATE
+
+    handle = both.pool.add_hook(HookType.OUTPUT, going)
+    both.server.add_hook(HookType.INPUT, allow)
+    both.server.add_hook(HookType.OUTPUT, lambda context: context.headers.add("X-Left", "7"))
+    both.pool.add_hook(HookType.INPUT, lambda context: seen.append(context.headers.get("x-left")))
+    assert both.call().wait(DEADLINE).text == "hello"
+    handle.close()
+    both.fails(both.call(), RPCError, RPCStatus.BADPAYLOAD)
+    assert seen == ["7"]
+
+
+def test_headers_of_hooks_that_cannot_be_sent(plain: Both, caplog: pytest.LogCaptureFixture) -> None:
+    """Fail the call, on either side, and the next one goes on."""
+    handle = plain.pool.add_hook(HookType.OUTPUT, lambda context: context.headers.add("Content-Length", "1"))
+    error = plain.fails(plain.call(), RPCError, RPCStatus.HOOKABORTED)
+    assert "Content-Length" in str(error)
+    handle.close()
+    handle = plain.server.add_hook(
+        HookType.OUTPUT, lambda context: context.headers.add("Content-Length", "1")
+    )
+    error = plain.fails(plain.call(), RPCError, RPCStatus.BADPAYLOAD)
+    assert error.http_status == 503
+    assert "Content-Length" in caplog.text
+    handle.close()
+    assert plain.call().wait(DEADLINE).text == "hello"
+
+
 @pytest.mark.parametrize("type", list(HookType))
 @pytest.mark.parametrize("answer", [HookResult.CONTINUE, HookResult.TERMINATE])
 def test_hooks_pause(both: Both, type: HookType, answer: HookResult) -> None:

@@ -321,6 +321,12 @@ class Request(Incoming):
         status = reply.check_status(status)
         words = reply.phrase(status) if reason is None else reason
         reply.check_reason(status, words)
+        extra = self._extra
+        if (
+            extra is not None and extra.headers
+        ):  # these were for another body, and libevent would refuse the page
+            for name in ("Content-Length", "Transfer-Encoding"):
+                extra.headers.pop(name, None)
         self.reply(
             status,
             self._server._page_of(self, status, words),

@@ -157,9 +157,12 @@ class Call(Generic[_Q, _R]):
     def _send(self, body: Buffer, passes: bool) -> None:
         self._context = None
         with contextlib.suppress(BrokenPipeError, ClosedError):
-            if passes and not body.closed:
-                self._http.reply(200, body, content_type=_TYPE)
-            else:
+            try:
+                if passes and not body.closed:
+                    self._http.reply(200, body, content_type=_TYPE)
+            except ValueError as error:
+                _log.error("%s fails, by the headers of a hook", repr(self), exc_info=error)
+            if not self._http.answered:
                 self._http.error(503)
         body.close()
 

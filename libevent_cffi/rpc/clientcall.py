@@ -8,6 +8,7 @@ from ..buffer import Buffer
 from ..errors import CancelledError, ClosedError, RPCError
 from ..event import Operation
 from ..flags import HookType, RPCStatus
+from ..http import Headers
 from .hooks import HookContext
 from .message import Message
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..event import Timer
     from ..http import ClientRequest, Connection
+    from ..types import HeadersLike
     from .pool import Pool
 
 __all__ = ["ClientCall", "Line"]
@@ -101,8 +103,9 @@ class ClientCall(Operation[_R]):
         At which step it failed; NONE while it runs, and when it succeeded.
 
         - UNSTARTED: nothing was sent.
-        - TIMEOUT: no answer came, in time or because the connection failed.
-        - BADPAYLOAD: the answer is no reply; so is the 503 by which a server fails a call.
+        - TIMEOUT: no answer came, in time or because the connection failed, or what came is no HTTP.
+        - BADPAYLOAD: the answer is no reply; so is any status but 200, such as the 503 by which a server
+          fails a call, and its 404 for a name that it has not.
         - HOOKABORTED: a hook terminated it.
 
         Wraps: EVRPC_STATUS_ERR_NONE <event2/rpc_struct.h>; libevent >= 1.4, its effect.
@@ -128,19 +131,21 @@ class ClientCall(Operation[_R]):
             self._send(self._payload)
             return
         body = Buffer(self._payload)
-        self._pass(HookType.OUTPUT, body, lambda passes: self._passed_out(body, passes))
+        headers = Headers()
+        self._pass(HookType.OUTPUT, body, headers, lambda passes: self._passed_out(body, headers, passes))
 
-    def _pass(self, type: HookType, body: Buffer, then: Callable[[bool], object]) -> None:
+    def _pass(self, type: HookType, body: Buffer, headers: Headers, then: Callable[[bool], object]) -> None:
         """Have hooks see *body* before ``then(passes)``, which need not be called at all."""
         assert self._line is not None
+        connection = self._line.connection
         self._context = context = HookContext._make(
-            self._pool, type, body, self._meta, then, _nothing, connection=self._line.connection
+            self._pool, type, body, self._meta, then, _nothing, connection=connection, headers=headers
         )
         if type == HookType.INPUT:
             self._leave_line()  # it is free for the next call, also while hooks pause
         context._run()
 
-    def _passed_out(self, body: Buffer, passes: bool) -> None:
+    def _passed_out(self, body: Buffer, headers: Headers, passes: bool) -> None:
         self._context = None
         if not passes or body.closed:
             body.close()
@@ -148,13 +153,18 @@ class ClientCall(Operation[_R]):
             return
         payload = bytes(body)
         body.close()
-        self._send(payload)
+        try:
+            self._send(payload, headers)
+        except ValueError as error:  # two lengths, or the like: no message would arrive
+            self._abort(error)
 
-    def _send(self, payload: bytes) -> None:
+    def _send(self, payload: bytes, headers: HeadersLike = ()) -> None:
         line = self._line
         assert line is not None
         try:
-            self._http = line.connection.request("POST", self._path, self._answered, body=payload)
+            self._http = line.connection.request(
+                "POST", self._path, self._answered, headers=headers, body=payload
+            )
         except ClosedError:
             self._finish(error=CancelledError(f"the connection of {self!r} was closed"))
             return
@@ -182,7 +192,7 @@ class ClientCall(Operation[_R]):
             self._finish(error=RPCError(text, status=RPCStatus.BADPAYLOAD, http_status=response.status))
         elif self._pool._hooks[HookType.INPUT]:
             body = response.body
-            self._pass(HookType.INPUT, body, lambda passes: self._passed_in(body, passes))
+            self._pass(HookType.INPUT, body, response.headers, lambda passes: self._passed_in(body, passes))
         else:
             self._take(response.body)
 
@@ -209,9 +219,13 @@ class ClientCall(Operation[_R]):
 
     # -- ending ----------------------------------------------------------------------------------------------
 
-    def _abort(self, http_status: Optional[int] = None) -> None:
+    def _abort(self, cause: Optional[Exception] = None, http_status: Optional[int] = None) -> None:
         text = f"a hook of the pool ended the call of {self._name!r}"
-        self._finish(error=RPCError(text, status=RPCStatus.HOOKABORTED, http_status=http_status))
+        if cause is not None:
+            text += f", by headers that cannot be sent: {cause}"
+        failure = RPCError(text, status=RPCStatus.HOOKABORTED, http_status=http_status)
+        failure.__cause__ = cause
+        self._finish(error=failure)
 
     def _abandon(self) -> None:
         self._base.update_now()  # refuses another thread, before anything is done

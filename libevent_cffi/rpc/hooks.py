@@ -9,6 +9,7 @@ from .._native.delivering import delivers
 from ..errors import ClosedError
 from ..event import Resource
 from ..flags import HookResult, HookType
+from ..http import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,20 +111,22 @@ class HookContext:
     """
 
     __slots__ = (
-        *("__weakref__", "_answer", "_body", "_connection", "_handles", "_meta", "_owner", "_paused"),
-        *("_request", "_state", "_then"),
+        *("__weakref__", "_answer", "_body", "_connection", "_handles", "_headers", "_meta", "_owner"),
+        *("_paused", "_request", "_state", "_then", "_type"),
     )
 
     _answer: Optional[HookResult]
     _body: Buffer
     _connection: Optional[Connection]
     _handles: Iterator[HookHandle]
+    _headers: Optional[Headers]
     _meta: dict[str, bytes]
     _owner: Hooked
     _paused: Callable[[], object]
     _request: Optional[Request]
     _state: int
     _then: Callable[[bool], object]
+    _type: HookType
 
     def __init__(self) -> None:
         raise TypeError("HookContext is made by the library only")
@@ -139,11 +142,13 @@ class HookContext:
         paused: Callable[[], object],
         request: Optional[Request] = None,
         connection: Optional[Connection] = None,
+        headers: Optional[Headers] = None,
     ) -> HookContext:
         context = cls.__new__(cls)
         context._owner, context._body, context._meta = owner, body, meta
         context._then, context._paused = then, paused
         context._request, context._connection = request, connection
+        context._type, context._headers = type, headers
         context._state = _RUNS
         context._answer = None
         context._handles = iter(owner._hooks[type])
@@ -162,6 +167,22 @@ class HookContext:
         return self._body
 
     @property
+    def headers(self) -> Headers:
+        """
+        The HTTP headers that came with the message, or that are to go out with it.
+
+        A hook for OUTPUT may add to them: so something reaches the other side without being part of a
+        message, such as a token that proves who calls.  What cannot be sent, such as a second length, fails
+        the call.  Raises ClosedError where a server's request is gone.
+        """
+        if self._request is not None:
+            incoming = self._type == HookType.INPUT
+            return self._request.headers if incoming else self._request.response_headers
+        if self._headers is None:
+            self._headers = Headers()
+        return self._headers
+
+    @property
     def connection(self) -> Union[ServerConnection, Connection]:
         """
         What the message came over, or is to go over.  Raises ClosedError where it is gone.
@@ -177,7 +198,7 @@ class HookContext:
         """
         Keep a copy of *data* with the call, for its later hooks in both directions; the last one counts.
 
-        Raises TypeError.
+        It stays in this process: what the other side is to get goes into *headers*.  Raises TypeError.
 
         Wraps: evrpc_hook_add_meta() <event2/rpc.h>; libevent >= 2.0, its effect.
         """
