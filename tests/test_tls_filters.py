@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -10,7 +11,7 @@ import pytest
 from certificates import Certificates
 from tls_ends import client, server, sockets
 
-from libevent_cffi import Buffer, BufferEvent, BufferEventFlag, EventBase
+from libevent_cffi import READ, WRITE, Buffer, BufferEvent, BufferEventFlag, EventBase
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import FilterBufferEvent
 from libevent_cffi.flags import FlushMode
@@ -113,3 +114,106 @@ def test_a_filter_under_tls_is_told_the_end_when_tls_has_written_all(
     assert out.came_late == 0
     assert here.bev.closed
     assert there.bev.closed
+
+
+def start_both(certificates: Certificates, bevs: Any) -> list[BufferEvent]:
+    """Have two connected ones go on under TLS."""
+    one, other = bevs
+    return [
+        one.start_tls(client(certificates), server_hostname="localhost"),
+        other.start_tls(server(certificates)),
+    ]
+
+
+def tls_over_tls(
+    base: EventBase,
+    certificates: Certificates,
+    socks: tuple[socket.socket, socket.socket],
+    use: Callable[[list[BufferEvent]], None],
+) -> None:
+    """Call *use* with both ends of a connection that begins TLS within TLS."""
+    one, other = socks
+    below = [
+        BufferEvent(base, one, tls=client(certificates), server_hostname="localhost"),
+        BufferEvent(base, other, tls=server(certificates)),
+    ]
+    begun: list[BufferEvent] = []
+
+    def connected(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        begun.append(bev)
+        if len(begun) == 2:
+            use(start_both(certificates, below))
+
+    for bev in below:
+        bev.on_event = connected
+
+
+def test_tls_over_tls_closes_itself(plain_base: EventBase, run: Run, certificates: Certificates) -> None:
+    """When both sides have ended, once the goodbyes of both layers have got there."""
+    ends: list[Last] = []
+
+    def use(bevs: list[BufferEvent]) -> None:
+        ends.extend(Last(DATA, sends_at=CONNECTED).take(bev) for bev in bevs)
+
+    tls_over_tls(plain_base, certificates, sockets(), use)
+    run(plain_base)
+    assert len(ends) == 2
+    for end in ends:
+        assert end.told == [CONNECTED, EOF | BufferEventFlag.READING]
+        assert end.got == DATA
+        assert end.bev.closed
+
+
+def test_a_filter_over_tls_over_tls_hears_of_one_end(
+    plain_base: EventBase, run: Run, certificates: Certificates
+) -> None:
+    """The goodbye of TLS is an end, and that of what it stands on, which comes after it, is none more."""
+    here = Last(b"", sends_at=ERROR)
+
+    def use(bevs: list[BufferEvent]) -> None:
+        for bev in bevs:
+            bev.on_event = opened
+
+    def opened(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        assert bev.tls is not None
+        if bev.tls.context.server_side:
+            bev.write(b"data")
+            bev.close(flush=True)
+        else:
+            here.take(FilterBufferEvent(bev, Piecewise(), Piecewise(), enabled=WRITE))
+            plain_base.call_later(0.05, here.bev.enable, READ)  # when both ends have come
+
+    tls_over_tls(plain_base, certificates, socket.socketpair(), use)
+    run(plain_base)
+    assert here.told == [EOF | BufferEventFlag.READING]
+    assert here.got == b"data"
+    here.bev.close()
+
+
+def test_a_pair_under_tls_ends_when_all_of_it_is_read(
+    plain_base: EventBase, run: Run, certificates: Certificates
+) -> None:
+    """A pair's end comes at once, while TLS may have to leave there what its user does not take yet."""
+    one, other = start_both(certificates, BufferEvent.pair(plain_base))
+    here, there = Last(b"", sends_at=ERROR), Last(DATA, sends_at=CONNECTED)
+    there.take(other)
+    here.take(one)
+    one.set_watermark(READ, high=5000)
+    one.on_read = None
+
+    def take() -> None:
+        if not one.closed:
+            here.got += one.read()
+        if here.told and here.told[-1] & (EOF | ERROR):
+            timer.close()
+            one.close()
+
+    def ended(bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
+        there.on_event(bev, what, error)
+        bev.close(flush=True)
+
+    other.on_event = ended
+    timer = plain_base.every(0.001, take)
+    run(plain_base)
+    assert here.told == [CONNECTED, EOF | BufferEventFlag.READING]
+    assert here.got == DATA

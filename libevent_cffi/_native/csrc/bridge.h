@@ -32,9 +32,10 @@ struct lev_tls_ops {            /* what is called in it, for the TLS of one conn
     int (*has_ended)(void *ssl);
     /*
      * Tell the other side that nothing more comes, unless that was done or makes no sense any more.  1: it does not
-     * take it now; what waits for the output to be written is triggered again.
+     * take it now; "whom", NULL for its own bufferevent, is told that the output is written when it is to be tried
+     * again.
      */
-    int (*say_goodbye)(void *ssl);
+    int (*say_goodbye)(void *ssl, struct bufferevent *whom);
     /* Reading has been enabled: go on with what is in TLS already. */
     void (*read_on)(void *ssl);
     /* It is to be closed: no event of its own comes any more. */

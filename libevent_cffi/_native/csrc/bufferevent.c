@@ -36,8 +36,10 @@ static int lev_bev_is_drained(struct lev_bev *s)
 /* What TLS has to say when nothing is left to be written.  0: the socket does not take it now. */
 static int lev_bev_say_goodbye(struct lev_bev *s)
 {
+    struct bufferevent *top = s->bev;
+
     for (; s != NULL; s = s->below)
-        if (s->tls != NULL && (!lev_bev_is_drained(s) || s->tls->say_goodbye(s->ssl)))
+        if (s->tls != NULL && (!lev_bev_is_drained(s) || s->tls->say_goodbye(s->ssl, top)))
             return 0;
     return 1;
 }
@@ -199,6 +201,8 @@ static void lev_bev_end_output(struct lev_bev *s)
  */
 static int lev_bev_finish_output(struct lev_bev *s)
 {
+    struct bufferevent *top = s->bev;
+
     for (; s != NULL; s = s->below) {
         if (s->filter != NULL && !s->flushed && !(s->flushed = lev_filter_finish(s->filter, LEV_FILTER_OUT)))
             return 0;
@@ -206,7 +210,7 @@ static int lev_bev_finish_output(struct lev_bev *s)
             return 0;
         if (s->tls == NULL)
             continue;
-        if (evbuffer_get_length(bufferevent_get_output(s->bev)) > 0 || s->tls->say_goodbye(s->ssl))
+        if (evbuffer_get_length(bufferevent_get_output(s->bev)) > 0 || s->tls->say_goodbye(s->ssl, top))
             return 0;
     }
     return 1;
@@ -256,7 +260,7 @@ static void lev_bev_leave_tls(struct lev_bev *s)
     evutil_socket_t fd = bufferevent_getfd(bottom->bev);
 
     if (lev_bev_is_drained(s))
-        s->tls->say_goodbye(s->ssl);
+        s->tls->say_goodbye(s->ssl, NULL);
     if (bottom != s && bottom->kind == LEV_BEV_SOCKET && fd >= 0) {
         evbuffer_unfreeze(output, 1);
         evbuffer_write(output, fd);
@@ -284,6 +288,7 @@ static void lev_bev_free(struct lev_bev *s)
     if (s->watched != NULL)
         evbuffer_remove_cb(s->watched, lev_on_stack_output, s);
     s->watched = NULL;
+    lev_bev_forget_unread(s);
     lev_free(s->targets);
     s->targets = NULL;
     lev_bev_unattach(s, s->child.base);
@@ -599,13 +604,53 @@ static int lev_bev_attempt_ended(struct lev_bev *s, short what)
     return lev_bev_next_target(s);
 }
 
+static void lev_on_unread(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct lev_bev *s = arg;
+
+    if (info->n_deleted == 0 || evbuffer_get_length(input) > 0)
+        return;
+    lev_bev_forget_unread(s);
+    bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void lev_bev_forget_unread(struct lev_bev *s)
+{
+    if (s->unread != NULL)
+        evbuffer_remove_cb(s->unread, lev_on_unread, s);
+    s->unread = NULL;
+}
+
+/*
+ * Has what TLS stands on ended before TLS has read all of it, since its user does not take more now?  The end of a
+ * pair comes at once.  Then it is told when that was read, and the goodbye in it makes it a good one.
+ */
+static int lev_bev_waits_for_unread(struct lev_bev *s, struct lev_bev *upper, short what)
+{
+    struct evbuffer *input = bufferevent_get_input(upper->below->bev);
+
+    if ((what & (BEV_EVENT_ERROR | BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) != BEV_EVENT_ERROR)
+        return 0;
+    if (evbuffer_get_length(input) == 0 || upper->tls->has_ended(upper->ssl))
+        return 0;
+    if (s->unread == NULL && evbuffer_add_cb(input, lev_on_unread, s) != NULL)
+        s->unread = input;
+    return s->unread != NULL;
+}
+
 /*
  * TLS on another bufferevent tells the end of that as its own failure, also when its own end has come before, and
  * not of which direction it is (bufferevent_openssl.c:be_openssl_eventcb).
  */
 static short lev_bev_sort_out(struct lev_bev *s, short what)
 {
-    if ((what & BEV_EVENT_ERROR) && !(what & BEV_EVENT_WRITING) && s->tls->has_ended(s->ssl)) {
+    struct lev_bev *upper = s;
+
+    while (upper != NULL && (upper->tls == NULL || upper->below == NULL))
+        upper = upper->below;
+    if (upper == NULL || lev_bev_waits_for_unread(s, upper, what))
+        return upper == NULL ? what : what & ~BEV_EVENT_ERROR;
+    if ((what & BEV_EVENT_ERROR) && !(what & BEV_EVENT_WRITING) && upper->tls->has_ended(upper->ssl)) {
         what &= ~(BEV_EVENT_ERROR | BEV_EVENT_EOF | BEV_EVENT_READING);
         if (!(s->ended & EV_READ))
             what |= BEV_EVENT_EOF;
@@ -629,7 +674,7 @@ static void lev_bev_on_event(struct bufferevent *bev, short what, void *arg)
     }
     if (s->child.base->silent || (s->child.closed && !s->finishing))
         return;
-    if (s->tls != NULL && s->below != NULL && !s->connecting)
+    if (!s->connecting)
         what = lev_bev_sort_out(s, what);
     if (s->connecting && what != 0 && lev_bev_attempt_ended(s, what))
         return;

@@ -78,6 +78,7 @@ struct lev_bev {
     struct lev_bev *next_member, **before_member;
     const struct lev_tls_ops *tls;      /* NULL: it has no TLS; see bridge.h */
     void *ssl;
+    struct evbuffer *unread;    /* what TLS has still to read, after the end of which an end is to be told */
     struct evbuffer *watched;   /* the output at the bottom, of which lev_on_stack_output() is told */
     struct lev_target *targets; /* addresses left to try */
     int target_count, next_target;
@@ -96,6 +97,7 @@ static int lev_bev_attach(struct lev_bev *s, struct lev_base *l, int fd);
 static void lev_bev_unattach(struct lev_bev *s, struct lev_base *l);
 static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected);
 static void lev_bev_go_on(struct lev_bev *s);
+static void lev_bev_forget_unread(struct lev_bev *s);
 static void lev_filter_unhear(struct lev_bev *s);
 static void lev_filter_hear(struct lev_filter *f);
 static void lev_filter_end(struct lev_filter *f);

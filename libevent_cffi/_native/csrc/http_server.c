@@ -293,7 +293,7 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
     if (c->is_taken)            /* what is deferred keeps the bufferevent, and 2.1 closes its socket at once */
         bufferevent_disable(c->bev, EV_READ | EV_WRITE);
     if (c->tls != NULL) {
-        c->tls->say_goodbye(c->ssl);
+        c->tls->say_goodbye(c->ssl, NULL);
         c->tls->stop(c->ssl);
     }
 #if LIBEVENT_VERSION_NUMBER >= 0x02020000
@@ -360,7 +360,7 @@ static void lev_sconn_doom(struct lev_sconn *c)
 static void lev_sconn_say_goodbye(struct lev_sconn *c)
 {
     if (c->tls != NULL)
-        c->tls->say_goodbye(c->ssl);
+        c->tls->say_goodbye(c->ssl, NULL);
 }
 
 /* Whoever took its bufferevent over has ended that. */

@@ -12,6 +12,7 @@ struct lev_tls_layer {
     int count;
     struct bufferevent *bev;            /* NULL before there is one, and after lev_tls_stop() */
     struct event again;
+    struct bufferevent *waits;          /* who is told when the goodbye is to be said again */
     int says_goodbye;                   /* 1: the socket did not take it; 2: the other side has not got it */
     int delay;                          /* microseconds until that is looked at again */
 };
@@ -143,7 +144,7 @@ static void lev_tls_on_again(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (t->says_goodbye)
-        bufferevent_trigger(t->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+        bufferevent_trigger(t->waits, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
     if (t->says_goodbye || !lev_tls_has_more(t) || lev_tls_is_full(t) || !(t->bev->enabled & EV_READ))
         return;
     if (event_pending(&t->bev->ev_read, EV_READ, NULL))
@@ -376,7 +377,7 @@ static int lev_tls_wait_for_goodbye(struct lev_tls_layer *t, int why)
  * It is over when the other side's system has all of it.  A socket that is closed sooner loses what was sent last
  * when anything comes that nobody reads, and of a server of TLS 1.3 tickets always do.
  */
-static int lev_tls_say_goodbye(void *ssl)
+static int lev_tls_say_goodbye(void *ssl, struct bufferevent *whom)
 {
     struct lev_tls_layer *t = lev_tls_layer_of(ssl);
     struct bufferevent *under;
@@ -384,6 +385,7 @@ static int lev_tls_say_goodbye(void *ssl)
 
     if (t->bev == NULL || t->count > 0 || t->forks != LEV_TLS_FORKS() || SSL_in_init(ssl))
         return 0;
+    t->waits = whom != NULL ? whom : t->bev;
     if (!(SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) || t->says_goodbye == 1) {
         ERR_clear_error();
         result = SSL_shutdown(ssl);
