@@ -84,7 +84,11 @@ class Call(Generic[_Q, _R]):
 
     @property
     def answered(self) -> bool:
-        """Was it answered, or is there nobody to answer any more?"""
+        """
+        Was it answered, or has it ended without?
+
+        A client that has left does not end a deferred call: ``http_request.client_gone`` tells.
+        """
         return self._answered or self._http.closed
 
     def reply(self, message: _R) -> None:

@@ -51,6 +51,10 @@ class Message:
 
     __rpc_fields__: ClassVar[dict[str, Field]] = {}
     __rpc_tags__: ClassVar[dict[int, Field]] = {}
+    #: The names of fields, by what they are when nothing came for them.
+    __rpc_optional__: ClassVar[tuple[str, ...]] = ()
+    __rpc_arrays__: ClassVar[tuple[str, ...]] = ()
+    __rpc_required__: ClassVar[tuple[str, ...]] = ()
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -63,6 +67,9 @@ class Message:
             delattr(cls, name)
         cls.__rpc_fields__ = fields
         cls.__rpc_tags__ = _by_tag(cls)
+        cls.__rpc_optional__ = tuple(name for name, field in fields.items() if field.optional)
+        cls.__rpc_arrays__ = tuple(name for name, field in fields.items() if field.array)
+        cls.__rpc_required__ = tuple(name for name, field in fields.items() if field.required)
 
     def __init__(self, /, **values: Any) -> None:
         own = self.__dict__
@@ -143,7 +150,10 @@ class Message:
     def _decode(cls, payload: bytes, at: int, end: int, level: int) -> Self:
         message = cls.__new__(cls)
         own = message.__dict__
-        own.update((field.name, field.default) for field in cls.__rpc_fields__.values() if not field.required)
+        for name in cls.__rpc_optional__:
+            own[name] = None
+        for name in cls.__rpc_arrays__:
+            own[name] = []
         begin = at
         while at < end:
             position = at
@@ -161,9 +171,10 @@ class Message:
             else:
                 raise TagError(f"{field.label} comes twice", position=position)
             at = stop
-        for name, field in cls.__rpc_fields__.items():
-            if field.required and name not in own:
-                raise TagError(f"{field.label} is required, and does not come", position=begin)
+        for name in cls.__rpc_required__:
+            if name not in own:
+                label = cls.__rpc_fields__[name].label
+                raise TagError(f"{label} is required, and does not come", position=begin)
         return message
 
 

@@ -49,6 +49,9 @@ class Server(Hooked):
     with the HTTP server.  close() takes its names away, and fails the calls that hooks pause or that were
     deferred; the HTTP server goes on.
 
+    Set *max_body_size* of the HTTP server to what your messages need: what comes is read at once when it is
+    whole, and a message of many small ones takes 150 times its bytes as Python's objects.
+
     Raises TypeError, ClosedError.
 
     Wraps: evrpc_init() evrpc_free() <event2/rpc.h>; libevent >= 1.4, their effect.

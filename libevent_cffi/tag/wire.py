@@ -141,8 +141,11 @@ def decode_tag(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def decode_header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     """Return the tag at *at*, and where its payload begins and ends; TagError when that is beyond *end*."""
-    tag, at_length = decode_tag(data, at, end)
-    length, begin = decode_number(data, at_length, end)
+    if end - at > 1 and data[at] < 0x80 and data[at + 1] < 16:  # as most are
+        tag, length, at_length, begin = data[at], data[at + 1], at + 1, at + 2
+    else:
+        tag, at_length = decode_tag(data, at, end)
+        length, begin = decode_number(data, at_length, end)
     if length > end - begin:
         raise TagError(
             f"a payload has {length} bytes, and the data ends after {end - begin}", position=at_length
