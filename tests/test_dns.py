@@ -629,6 +629,24 @@ def test_idle_it_does_not_keep_the_loop(
     run(plain_base)
 
 
+def test_name_servers_that_fail_before_resume_are_let_go_too(
+    make: Callable[..., Resolver], peer: NameServer, run: Callable[..., None]
+) -> None:
+    """libevent asks them; without queries it no longer looks whether they answer again."""
+    resolver = make(timeout=0.02, attempts=1, initial_probe_timeout=0.01)
+    resolver.clear_nameservers()
+    resolver.add_nameserver(peer.address)
+    assert isinstance(failure(resolver.resolve_ipv4("silent.example")), DNSError)
+    peer.reply = lambda *_: []
+    run(resolver.base)
+    resolver.clear_nameservers()
+    waiting = resolver.resolve_ipv4("one.example", nothing)
+    peer.reply = usual
+    resolver.add_nameserver(peer.address)
+    resolver.resume()
+    assert waiting.wait(10).records == ("192.0.2.1",)
+
+
 @pytest.mark.parametrize("close", ["resolver", "base"])
 def test_closed_while_a_name_server_is_probed(
     plain_base: EventBase, run: Callable[..., None], close: str

@@ -22,7 +22,7 @@ class ResolverOptions(TypedDict, total=False):
 
     - *ndots*: a name with fewer dots is tried in the search domains first (1).
     - *timeout*: how long one try may take (5); at least a millisecond.
-    - *attempts*: how often a query is sent again (3).
+    - *attempts*: how often a query is sent in all before it ends with TIMEOUT (3).
     - *max_timeouts*: after how many in a row a name server counts as failed (3).
     - *max_inflight*: how many queries are on their way at once, the others wait (64).
     - *randomize_case*: write names in random case, against forged answers; some servers dislike it (True).

@@ -155,6 +155,8 @@ class Resolver(Configuration):
         ignore_tc), *canonical_name* has the Answer tell what the name is an alias of: all three need libevent
         2.2.
 
+        A name server that answers SERVFAIL is waited for as one that is silent, so that ends with TIMEOUT.
+
         Raises ValueError for what cannot be a name, FeatureUnavailableError, ClosedError, WrongThreadError.
 
         Wraps: evdns_base_resolve_ipv4() <event2/dns.h>; libevent >= 2.0.
@@ -215,6 +217,9 @@ class Resolver(Configuration):
 
         The hosts file is looked into first; addresses and services are read on the spot.  IPv4 and IPv6 are
         asked for at once, and IPv4 addresses come first.  AI_V4MAPPED counts for addresses only.
+
+        A DNSError has no code here: libevent tells EAI_NONAME, for a name that does not exist, from EAI_FAIL,
+        for everything else, also TIMEOUT and NODATA.  resolve_ipv4() and resolve_ipv6() tell more.
 
         Raises as resolve_ipv4() does.
 

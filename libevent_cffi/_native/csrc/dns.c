@@ -383,12 +383,12 @@ static void lev_resolver_anew(struct lev_resolver *r)
     int i, count = evdns_base_count_nameservers(r->dns);
     struct sockaddr_storage *addresses;
 
-    r->failures = LEV_RELAXED(&lev_dns_failures);
-    if (count <= 0 || r->suspended)
-        return;
-    addresses = lev_calloc((size_t)count, sizeof(*addresses));
+    long failures = LEV_RELAXED(&lev_dns_failures);
+
+    addresses = lev_calloc((size_t)(count > 0 ? count : 1), sizeof(*addresses));
     if (addresses == NULL)
         return;
+    r->failures = failures;
     for (i = 0; i < count; i++)
         evdns_base_get_nameserver_addr(r->dns, i, (struct sockaddr *)&addresses[i], sizeof(*addresses));
     evdns_base_clear_nameservers_and_suspend(r->dns);
@@ -399,7 +399,8 @@ static void lev_resolver_anew(struct lev_resolver *r)
             evdns_base_nameserver_sockaddr_add(r->dns, address, length, 0);
     }
     lev_resolver_hear_ports(r);
-    evdns_base_resume(r->dns);
+    if (!r->suspended)
+        evdns_base_resume(r->dns);
     lev_free(addresses);
 }
 
