@@ -44,6 +44,24 @@ def test_a_charset_is_one_of_texts(charset: str) -> None:
         assert text == body.decode("utf-8", "replace")
 
 
+def test_json_that_is_nested_too_deep_is_a_valueerror(plain_base: EventBase) -> None:
+    """As any other that cannot be read, to a client and to a server."""
+
+    def handler(request: Request) -> None:
+        with pytest.raises(ValueError, match="too deep"):
+            request.json()
+        with pytest.raises(LookupError):
+            request.text()
+        request.reply(200, bytes(request.body))
+
+    with Server(plain_base, handler) as server:
+        url = f"http://127.0.0.1:{server.bind(('127.0.0.1', 0)).port}/"
+        headers = {"Content-Type": "text/plain; charset=punycode"}
+        response = fetch(plain_base, url, method="POST", body=b"[" * 200_000, headers=headers).wait(WAIT)
+    with pytest.raises(ValueError, match="too deep"):
+        response.json()
+
+
 # -- what was not asked for ----------------------------------------------------------------------------------
 
 

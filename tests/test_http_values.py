@@ -119,8 +119,25 @@ def test_a_multidict_is_what_a_list_of_pairs_would_be(pairs: list[tuple[str, str
             elif count % 3 == 1:
                 m.add(name, "x")
                 model.append((name, "x"))
+            else:
+                m[name] = "y"
+                places = [place for place, (n, _) in enumerate(model) if key(n) == key(name)]
+                at = places[0] if places else len(model)
+                rest = [(n, v) for n, v in model[at:] if key(n) != key(name)]
+                model = [*model[:at], (name, "y"), *rest]
             assert m.multi_items() == model
             assert len(m) == len({key(n) for n, _ in model}) == len(list(m))
+
+
+def test_taking_many_pairs_out_one_by_one_takes_no_time() -> None:
+    """In the order in which they came; looking for each anew would take a minute."""
+    headers = Headers([(f"X-{n}", "v") for n in range(10_000)])
+    begin = time.process_time()
+    for name in list(headers):
+        headers[name] = "w"
+        assert headers.pop(name) == "w"
+    assert time.process_time() - begin < 3
+    assert not headers
 
 
 # -- headers -------------------------------------------------------------------------------------------------

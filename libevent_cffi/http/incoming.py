@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from .._native._libevent import ffi, lib
@@ -12,6 +11,7 @@ from ..flags import URIFlag
 from .encoding import parse_query, uri_decode
 from .headers import Headers
 from .serverconnection import ServerConnection
+from .text import codec_of, parse_json
 from .uri import URI
 
 if TYPE_CHECKING:
@@ -231,11 +231,11 @@ class Incoming:
 
         Raises UnicodeDecodeError, LookupError for an unknown charset, ClosedError.
         """
-        return bytes(self.body).decode(_charset(self.headers.get("Content-Type", "")))
+        return bytes(self.body).decode(codec_of(_charset(self.headers.get("Content-Type", ""))))
 
     def json(self) -> Any:
         """Return the body, which is JSON.  Raises ValueError, ClosedError."""
-        return json.loads(bytes(self.body))
+        return parse_json(bytes(self.body))
 
     # -- from whom -------------------------------------------------------------------------------------------
 

@@ -100,8 +100,13 @@ class MultiDict(MutableMapping[str, str]):
     def __setitem__(self, name: str, value: str, /) -> None:
         self._check(name, value)
         key = self._key(name)
-        if key not in self._by_key():
+        values = self._by_key().get(key)
+        if values is None:
             self.add(name, value)
+            return
+        if len(values) == 1 and (name, values[0]) in self._pairs:
+            self._pairs[self._pairs.index((name, values[0]))] = (name, value)
+            values[0] = value
             return
         kept = []
         placed = False
@@ -117,8 +122,11 @@ class MultiDict(MutableMapping[str, str]):
         key = self._key(name) if isinstance(name, str) else None
         if key is None or key not in self._by_key():
             raise KeyError(name)
-        self._pairs = [pair for pair in self._pairs if self._key(pair[0]) != key]
-        self._index = None
+        values = self._by_key().pop(key)
+        if len(values) == 1 and (name, values[0]) in self._pairs:  # which takes no Python for each pair
+            self._pairs.remove((name, values[0]))
+        else:
+            self._pairs = [pair for pair in self._pairs if self._key(pair[0]) != key]
 
     def clear(self) -> None:
         """Remove every pair."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from ..buffer import Buffer
 from ..errors import HTTPError
 from ..flags import URIFlag
+from .text import codec_of, parse_json
 from .uri import URI
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Response", "decode_body"]
 
-#: What Python has beside charsets: the first two are quadratic, and others do not replace what is malformed.
-_NO_CHARSETS = frozenset({"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape"})
 _charset = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE).search
 
 
@@ -110,7 +107,7 @@ class Response:
 
     def json(self) -> Any:
         """Return what the body means as JSON; ValueError when it is none."""
-        return json.loads(bytes(self._body))
+        return parse_json(bytes(self._body))
 
     def raise_for_status(self) -> Self:
         """Return itself; raises HTTPError, with this as its *response*, for a status of 400 and more."""
@@ -126,9 +123,6 @@ def decode_body(body: bytes, content_type: Optional[str]) -> str:
     """Decode *body* by the charset that *content_type* names."""
     match = _charset(content_type or "")
     try:
-        codec = codecs.lookup(match[1] if match else "utf-8").name
-        if codec.replace("-", "_") not in _NO_CHARSETS:
-            return body.decode(codec, "replace")
+        return body.decode(codec_of(match[1]) if match else "utf-8", "replace")
     except LookupError:  # no such charset
-        pass
-    return body.decode("utf-8", "replace")
+        return body.decode("utf-8", "replace")
