@@ -13,11 +13,22 @@ from typing import Any
 import pytest
 
 from libevent_cffi import __main__, rpc
+from libevent_cffi.rpc import fields, message, syntax
 from libevent_cffi.rpc.generate import MARK
+from libevent_cffi.rpc.schema import KINDS
 
 FOLDER = Path(__file__).resolve().parent / "fixtures" / "rpc"
 PEER = FOLDER / "peer.rpc"
 AWKWARD = FOLDER / "awkward.rpc"
+
+#: A required, an optional and an array field of each type that the language has; but bytes have no arrays.
+EVERY = "".join(
+    f"struct x_{name} {{ {kind} a = 1; optional {kind} b = 2; {array}}}"
+    for name, kind, array in (
+        (name, kind, "" if name == "bytes" else f"array {kind} c = 3;")
+        for name, kind in ((name, "struct[x_string]" if name == "struct" else name) for name in KINDS)
+    )
+)
 
 #: What type checkers are to make of a module: each line with its error, or without one.
 USE = """
@@ -63,7 +74,9 @@ def shape(message: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    "text", [PEER.read_text("utf-8"), AWKWARD.read_text("utf-8"), ""], ids=["peer", "awkward", "empty"]
+    "text",
+    [PEER.read_text("utf-8"), AWKWARD.read_text("utf-8"), "", EVERY],
+    ids=["peer", "awkward", "empty", "every"],
 )
 def test_a_module_has_the_classes_that_load_makes(tmp_path: Path, text: str) -> None:
     """The same names, and the same fields in the same order."""
@@ -74,6 +87,16 @@ def test_a_module_has_the_classes_that_load_makes(tmp_path: Path, text: str) -> 
     assert module.__all__ == dir(schema)
     for name in module.__all__:
         assert shape(getattr(module, name)) == shape(schema[name])
+
+
+def test_every_kind_of_field_is_whole() -> None:
+    """The parser takes its name, and its specifier is public and known to type checkers."""
+    source = Path(message.__file__).read_text("utf-8")
+    known = source.partition("field_specifiers=(")[2].partition(")")[0].split(", ")
+    specifiers = {specifier.__name__ for specifier, _ in KINDS.values()}
+    assert sorted(syntax._TYPES) == sorted(KINDS)
+    assert specifiers | {"array"} == {*known} == {name for name in fields.__all__ if name.islower()}
+    assert specifiers <= {*rpc.__all__}
 
 
 @pytest.mark.parametrize("path", [PEER, AWKWARD], ids=["peer", "awkward"])

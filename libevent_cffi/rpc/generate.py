@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .schema import field_names, struct_names
+from .schema import KINDS, field_names, struct_names
 from .syntax import FieldSyntax, StructSyntax
 
 __all__ = ["MARK", "module_text"]
 
 #: What the first line of a module that was written so ends with.
 MARK = "Made by python -m libevent_cffi rpcgen: change the .rpc file, and make it again."
-
-_TYPES = {"string": "str", "int": "int", "int64": "int", "bytes": "bytes"}
-_SPECIFIERS = {"string": "string", "int": "int32", "int64": "int64", "bytes": "data", "struct": "struct"}
 
 
 def module_text(structs: list[StructSyntax], filename: str) -> str:
@@ -57,7 +54,7 @@ class _Module:
         self._written.add(struct.name)
 
     def _annotation(self, each: FieldSyntax, fields: set[str]) -> str:
-        plain = _TYPES[each.type] if each.type != "struct" else self._type_of(each, fields)
+        plain = KINDS[each.type][1].__name__ if each.type != "struct" else self._type_of(each, fields)
         if each.array:
             return f"list[{plain}]"
         return f"Optional[{plain}]" if each.optional else plain
@@ -87,7 +84,7 @@ class _Module:
             arguments.append(f"length={each.length}")
         if each.optional:
             arguments.append("default=None")
-        call = f"rpc.{_SPECIFIERS[each.type]}({', '.join(arguments)})"
+        call = f"rpc.{KINDS[each.type][0].__name__}({', '.join(arguments)})"
         return f"rpc.array({call}, default_factory=list)" if each.array else call
 
 

@@ -16,13 +16,22 @@ from .syntax import FieldSyntax, StructSyntax, parse
 if TYPE_CHECKING:
     from ..types import StrPath
 
-__all__ = ["Schema", "field_names", "load", "loads", "read", "struct_names"]
+__all__ = ["KINDS", "Schema", "field_names", "load", "loads", "read", "struct_names"]
+
+#: What the types of the language are in Python: a specifier, and the type of the values.
+KINDS: dict[str, tuple[Any, type[Any]]] = {
+    "string": (fields.string, str),
+    "int": (fields.int32, int),
+    "int64": (fields.int64, int),
+    "bytes": (fields.data, bytes),
+    "struct": (fields.struct, Message),
+}
 
 #: What the names of the headers end with that event_rpcgen.py makes of .rpc files.
 _GENERATED = re.compile(r"(\.gen)?\.h$")
 
 #: What a module that "rpcgen" writes needs for itself.
-_USED = {"Optional", "annotations", "bytes", "int", "list", "rpc", "str"}
+_USED = {"Optional", "annotations", "list", "rpc", *(plain.__name__ for _, plain in KINDS.values())}
 
 
 class Schema:
@@ -137,9 +146,6 @@ def _is_reserved(name: str) -> bool:
 
 # -- classes -------------------------------------------------------------------------------------------------
 
-_SPECIFIERS: dict[str, Any] = {"string": fields.string, "int": fields.int32, "int64": fields.int64}
-_TYPES: dict[str, Any] = {"string": str, "int": int, "int64": int, "bytes": bytes, "struct": Message}
-
 
 def _classes(structs: list[StructSyntax]) -> dict[str, type[Message]]:
     names = struct_names(structs)
@@ -162,12 +168,12 @@ def _field(each: FieldSyntax, names: dict[str, str], classes: dict[str, type[Mes
     elif each.type == "bytes":
         field = fields.data(each.tag, length=each.length, **options)
     else:
-        field = _SPECIFIERS[each.type](each.tag, **options)
+        field = KINDS[each.type][0](each.tag, **options)
     return fields.array(field) if each.array else field
 
 
 def _type(each: FieldSyntax) -> Any:
-    plain: Any = _TYPES[each.type]
+    plain: Any = KINDS[each.type][1]
     if each.array:
         return list[plain]
     return Optional[plain] if each.optional else plain
