@@ -542,3 +542,32 @@ def test_a_base_with_filters_closes(base: EventBase, caplog: pytest.LogCaptureFi
     assert calls == []
     assert all(each.closed for each in (one, other, top, higher))
     assert not caplog.records
+
+
+def test_a_filter_that_lacks_room_goes_on_when_there_is_more(base: EventBase, run: Run) -> None:
+    """One that moves whole blocks may find the room under the high mark too small, until more is taken."""
+
+    def blocks(source: Buffer, target: Buffer, limit: Optional[int], mode: FlushMode) -> None:
+        room = len(source) if limit is None else min(limit, len(source))
+        source.remove_buffer(room - room % 1000, into=target)
+
+    one, other = (BufferEvent(base, sock) for sock in socket.socketpair())
+    top = FilterBufferEvent(one, blocks, None)
+    top.set_watermark(READ, high=1000)
+    got = bytearray()
+
+    def read(bev: BufferEvent) -> None:
+        got.extend(bev.read(300))
+        base.call_soon(read_the_rest)
+
+    def read_the_rest() -> None:
+        got.extend(top.read())
+        if len(got) == 5000:
+            top.close()
+            other.close()
+
+    top.on_read = read
+    data = os.urandom(5000)
+    other.write(data)
+    run(base)
+    assert got == data

@@ -412,18 +412,26 @@ static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_c
     if (info->n_deleted == 0)
         return;
     s->took = 1;
+    if (s->filter != NULL)
+        lev_filter_got_room(s->filter);
     if (!s->stalled || evbuffer_get_length(input) >= s->bev->wm_read.high)
         return;
     s->stalled = 0;
     lev_bev_apply(s);
 }
 
+static void lev_bev_hear_drains(struct lev_bev *s)
+{
+    if (!s->hears_drains)
+        s->hears_drains = evbuffer_add_cb(bufferevent_get_input(s->bev), lev_on_input_drained, s) != NULL;
+}
+
 /* Before on_read, where there is a high mark: hear whether it takes anything. */
 static void lev_bev_listen_for_drains(struct lev_bev *s)
 {
     s->took = 0;
-    if (s->bev->wm_read.high > 0 && !s->hears_drains)
-        s->hears_drains = evbuffer_add_cb(bufferevent_get_input(s->bev), lev_on_input_drained, s) != NULL;
+    if (s->bev->wm_read.high > 0)
+        lev_bev_hear_drains(s);
 }
 
 /*

@@ -98,6 +98,8 @@ static void lev_bev_unattach(struct lev_bev *s, struct lev_base *l);
 static int lev_stream_check(struct lev_base *l, evutil_socket_t fd, int *connected);
 static void lev_bev_go_on(struct lev_bev *s);
 static void lev_bev_forget_unread(struct lev_bev *s);
+static void lev_filter_got_room(struct lev_filter *f);
+static void lev_bev_hear_drains(struct lev_bev *s);
 static void lev_filter_unhear(struct lev_bev *s);
 static void lev_filter_hear(struct lev_filter *f);
 static void lev_filter_end(struct lev_filter *f);

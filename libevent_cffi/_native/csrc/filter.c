@@ -19,7 +19,7 @@ struct lev_filter {
     struct lev_filter_context *context;
     struct lev_buffer parts[4];         /* source and target of both, open while they run */
     int has[2], runs[2], failed[2];
-    int skipped;
+    int skipped, cramped;
     bufferevent_data_cb read, write;    /* libevent's callbacks for what it stands on */
     bufferevent_event_cb event;
     void *arg;
@@ -66,6 +66,13 @@ static enum bufferevent_filter_result lev_filter_fail(struct lev_filter *f, int 
     return BEV_ERROR;
 }
 
+static void lev_filter_got_room(struct lev_filter *f)
+{
+    if (f->cramped)
+        lev_filter_retry(f, LEV_FILTER_IN);
+    f->cramped = 0;
+}
+
 /* It needs more than what it stands on may hold. */
 static void lev_filter_make_room(struct lev_filter *f)
 {
@@ -74,6 +81,13 @@ static void lev_filter_make_room(struct lev_filter *f)
 
     if (high > 0 && evbuffer_get_length(bufferevent_get_input(bev)) >= high)
         bufferevent_setwatermark(bev, EV_READ, bev->wm_read.low, 2 * high);
+}
+
+/* It may need more room than there is; libevent looks again at the first change only (bufferevent_filter.c). */
+static void lev_filter_await_room(struct lev_filter *f)
+{
+    f->cramped = 1;
+    lev_bev_hear_drains(&f->bev);
 }
 
 static int lev_filter_call(
@@ -126,8 +140,11 @@ static enum bufferevent_filter_result lev_filter_run(struct lev_filter_context *
         lev_filter_retry(f, which);
         return BEV_NEED_MORE;
     }
-    if (which == LEV_FILTER_IN && !moved)
+    if (which == LEV_FILTER_IN && !moved) {
         lev_filter_make_room(f);
+        if (limit >= 0)
+            lev_filter_await_room(f);
+    }
     if (answer == LEV_RAISED || answer == LEV_STALE || answer == LEV_FILTER_ANSWER + BEV_ERROR)
         return lev_filter_fail(f, which);
     /* An OK that moved nothing would be called again for ever (bufferevent_filter.c:be_filter_process_input). */
