@@ -57,6 +57,7 @@ enum { LEV_WAS_INTERRUPTED = 1, LEV_WAS_FORKED = 2, LEV_WAS_CLOSED = 4, LEV_WAS_
 
 #define LEV_COMMON_MAX 256      /* libevent's own limit (event.c:MAX_COMMON_TIMEOUTS) */
 
+struct lev_bev;
 struct lev_buffer;
 struct lev_event;
 struct lev_chunk;
@@ -136,6 +137,8 @@ struct lev_base {
     const struct timeval *common[LEV_COMMON_MAX];
     int common_count;
 
+    int collects;               /* a callback runs at whose end what it wrote is sent, see bevsend.c */
+    struct lev_bev *unsent;
     struct lev_buffer *changed_buffers;         /* borrowed buffers whose changes Python has to hear of, see buffer.c */
 
     int watching;               /* has Python watchers: 1 prepare, 2 check */
@@ -178,6 +181,7 @@ static int lev_enter(struct lev_base *l);
 static void lev_leave(struct lev_base *l, int entered);
 static int lev_delivered(struct lev_base *l, int answer);
 static void lev_after_callback(struct lev_base *l);
+static void lev_send_unsent(struct lev_base *l);
 static void lev_tick(struct lev_base *l);
 static void lev_arm_soon(struct lev_base *l);
 static void lev_apply_stop(struct lev_base *l);

@@ -2,8 +2,8 @@
 
 #define LEV_BEV_OPTIONS (BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS)
 
-/* As lev_child_enter(), for one that no filter has taken over. */
-static int lev_bev_enter(struct lev_bev *s)
+/* As lev_child_enter(), for one that no filter has taken over, and for those who only read and write. */
+static int lev_bev_enter_data(struct lev_bev *s)
 {
     int entered = lev_child_enter(&s->child);
 
@@ -11,6 +11,15 @@ static int lev_bev_enter(struct lev_bev *s)
         lev_leave(s->child.base, entered);
         return LEV_BEV_TAKEN;
     }
+    return entered;
+}
+
+static int lev_bev_enter(struct lev_bev *s)
+{
+    int entered = lev_bev_enter_data(s);
+
+    if (entered >= 0)
+        lev_bev_uncollect(s);
     return entered;
 }
 
@@ -213,12 +222,13 @@ static int lev_bev_put(struct lev_bev *s, const char *data, size_t size)
 /* LEV_BEV_HOLD bits, or why not. */
 static int lev_bev_write(struct lev_bev *s, const char *data, size_t size)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_data(s);
 
     if (entered < 0)
         return entered;
     result = lev_bev_can_write(s);
     if (result == 0 && size > 0) {
+        lev_bev_collect(s);
         if (lev_bev_put(s, data, size) != 0) {
             errno = ENOMEM;
             result = LEV_ERRNO;
@@ -234,7 +244,7 @@ static int lev_bev_write(struct lev_bev *s, const char *data, size_t size)
 /* What writing to the output itself changes: Python has added to it. */
 static int lev_bev_wrote(struct lev_bev *s)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_data(s);
 
     if (entered < 0)
         return entered;
@@ -247,7 +257,7 @@ static int lev_bev_wrote(struct lev_bev *s)
 /* May Python use its buffers? */
 static int lev_bev_check(struct lev_bev *s)
 {
-    int entered = lev_bev_enter(s);
+    int entered = lev_bev_enter_data(s);
 
     if (entered < 0)
         return entered;
@@ -258,11 +268,13 @@ static int lev_bev_check(struct lev_bev *s)
 /* May Python write to its output now? */
 static int lev_bev_check_write(struct lev_bev *s)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_data(s);
 
     if (entered < 0)
         return entered;
     result = lev_bev_can_write(s);
+    if (result == 0)
+        lev_bev_collect(s);
     lev_leave(s->child.base, entered);
     return result;
 }
@@ -330,7 +342,7 @@ static int64_t lev_bev_read(struct lev_bev *s, char *target, size_t room, int64_
 {
     struct evbuffer *input;
     int64_t length;
-    int entered = lev_bev_enter(s);
+    int entered = lev_bev_enter_data(s);
 
     if (entered < 0)
         return entered;

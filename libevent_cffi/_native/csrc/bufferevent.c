@@ -330,6 +330,7 @@ static void lev_bev_end(struct lev_child *c)
 {
     struct lev_bev *s = (struct lev_bev *)c, *above = s->above, *below = s->below;
 
+    lev_bev_uncollect(s);
     if (s->tls != NULL)
         lev_bev_leave_tls(s);
     if (above != NULL) {
@@ -378,6 +379,7 @@ static void lev_bev_tell(struct lev_bev *s, int which, int what, int error)
 
     if (!(s->wants & which))
         return;
+    s->child.base->collects = 1;
     if (lev_child_has_to_wait(&s->child) || lev_child_call(&s->child, lev_call_bev, &news) == LEV_UNDELIVERED)
         lev_bev_miss(s, which, what, error);
 }

@@ -49,7 +49,7 @@ struct lev_bev {
     struct lev_child child;
     struct bufferevent *bev;
     struct lev_buffer input, output;    /* as Python has them */
-    struct lev_bev *above, *below, *partner;
+    struct lev_bev *above, *below, *partner, *next_unsent;
     unsigned char kind;
     unsigned char is_borrowed;  /* its owner frees the bufferevent; LEV_BEV_SHOWN: and keeps its callbacks */
     unsigned char is_gone;      /* somebody else has it now */
@@ -65,6 +65,7 @@ struct lev_bev {
     unsigned char stalled;      /* its input is full, and on_read was told */
     unsigned char took;         /* something was taken from its input since on_read began */
     unsigned char hears_drains; /* lev_on_input_drained() is told of its input */
+    unsigned char is_unsent;    /* stands on the base's list; see bevsend.c */
     unsigned char flushed;      /* its filter has been told that nothing more will be written */
     short enabled;              /* as its user wants it; what has ended is taken out when that is told */
     short ended;                /* EV_READ: nothing more comes; EV_WRITE: we have ended our sending */
@@ -106,6 +107,8 @@ static void lev_filter_end(struct lev_filter *f);
 static void lev_filter_resume(struct lev_filter *f, short events);
 static int lev_filter_finish(struct lev_filter *f, int which);
 static int lev_filter_finish_input(struct lev_bev *s);
+static void lev_bev_collect(struct lev_bev *s);
+static void lev_bev_uncollect(struct lev_bev *s);
 static void lev_bev_lift_limits(struct lev_bev *s);
 static void lev_group_keep(struct lev_bev *s);
 static void lev_group_let_go(struct lev_bev *s);

@@ -467,6 +467,7 @@ static void lev_on_event(evutil_socket_t fd, short what, void *arg)
     if (l->check_due && !lev_check_before(l, e, &what))
         return;
     what = (short)lev_complete(e, what);
+    l->collects = 1;
     if (lev_has_to_wait(l))
         lev_remember(l, e, what);
     else

@@ -106,6 +106,9 @@ static void lev_after_callback(struct lev_base *l)
 {
     if (l->forked)
         return;
+    l->collects = 0;
+    if (l->unsent != NULL)
+        lev_send_unsent(l);
     lev_apply_stop(l);
     lev_reap_soon(l);
     if (LEV_RELAXED(&lev_ctrl_c_lost))
@@ -193,6 +196,7 @@ static void lev_on_soon(evutil_socket_t fd, short what, void *arg)
         return;
     }
     l->current = LEV_SOON;
+    l->collects = 1;
     LEV_INSIST(l, answer, lev_py_soon(l->slot));
     l->current = 0;
     if (answer != LEV_DONE && !l->forked)

@@ -29,6 +29,7 @@
 #include "content.c"
 #include "files.c"
 #include "bufferevent.c"
+#include "bevsend.c"
 #include "bevcalls.c"
 #include "bevcontrol.c"
 #include "bevsocket.c"
