@@ -44,6 +44,9 @@ def test_a_multidict_keeps_every_pair_in_order() -> None:
     assert m["a"] == "1"
     assert m.get_list("a") == ["1", "3"]
     assert m.get_list("c") == []
+    for each in (m, Headers(m)):
+        with pytest.raises(TypeError, match="names are str, not None"):
+            each.get_list(None)  # type: ignore[arg-type]
     assert m.multi_items() == [("a", "1"), ("b", "2"), ("a", "3")]
     assert list(m) == ["a", "b"]
     assert len(m) == 2

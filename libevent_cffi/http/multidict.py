@@ -78,7 +78,9 @@ class MultiDict(MutableMapping[str, str]):
             self._index.setdefault(self._key(name), []).append(value)
 
     def get_list(self, name: str) -> list[str]:
-        """Return every value of *name*, in order; an empty list when there is none."""
+        """Return every value of *name*, in order; an empty list when there is none.  Raises TypeError."""
+        if not isinstance(name, str):
+            raise TypeError(f"names are str, not {name!r}")
         return list(self._by_key().get(self._key(name), ()))
 
     def multi_items(self) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from .._native import convert
 from ..errors import WebSocketError
 from ..event.arguments import check_base
 from ..flags import READ
+from ..http import Request
 from ..http.takeover import take_over
 from . import handshake
 from .connecting import connect
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..bufferevent import BufferEvent
     from ..event import EventBase, Operation
-    from ..http import URI, ConnectionOptions, Request
+    from ..http import URI, ConnectionOptions
     from ..types import BytesLike, HeadersLike, SocketAddress
 
     _Ts = TypeVarTuple("_Ts")
@@ -101,6 +102,8 @@ class WebSocket(Speaking):
         require()
         names = handshake.names_of(subprotocols, "subprotocols")
         sites = None if origins is None else _sites(origins)
+        if not isinstance(request, Request):
+            raise TypeError(f"request must be a http.Request, which a handler gets, not {request!r}")
         base = request.server.base
         self = cls._new(base, on_message, on_close, max_message_size, ping_interval, client=False)
         refused = handshake.read_question(request, sites)
