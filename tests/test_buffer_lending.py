@@ -8,12 +8,13 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from buffers import BIG, chunks
 from conftest import output_of
 
-from libevent_cffi import Buffer, EventBase, lowlevel, util
+from libevent_cffi import Buffer, BufferEvent, EventBase, lowlevel, util
 from libevent_cffi._native import ffi, lib
 from libevent_cffi.buffer import BufferChange
 from libevent_cffi.errors import ClosedError
@@ -92,6 +93,48 @@ def test_a_loop_tells_of_what_was_released(plain_base: EventBase) -> None:
     plain_base.every(0.001, lambda: told and plain_base.loop_break())
     plain_base.dispatch()
     assert told == [threading.get_ident()]
+
+
+ENDS: dict[str, Callable[[EventBase, BufferEvent], object]] = {
+    "a loop that ends when it is sent": lambda base, bev: (bev.close(flush=True), base.dispatch()),
+    "a loop in which it is dropped": lambda base, bev: (base.call_soon(bev.close), base.dispatch()),
+    "close() of the base": lambda base, bev: base.close(),
+    "close() of both": lambda base, bev: (bev.close(), base.close()),
+    "close() of the base in a callback": lambda base, bev: (base.call_soon(base.close), base.dispatch()),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_a_connection_that_ends_releases(plain_base: EventBase, way: str) -> None:
+    """No other call has to come first, of which there may be none."""
+    told: list[str] = []
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    bev, buffer = BufferEvent(plain_base, ours), Buffer()
+    buffer.add_reference(b"abc", on_release=lambda: told.append("released"))
+    bev.write_buffer(buffer)
+    ENDS[way](plain_base, bev)
+    assert told == ["released"]
+    theirs.close()
+
+
+def test_a_loop_goes_on_with_what_a_release_brings(plain_base: EventBase) -> None:
+    """And raises what it raised."""
+    told: list[str] = []
+    ours, theirs = socket.socketpair()
+
+    def released() -> None:
+        plain_base.call_later(0.001, told.append, "later")
+        raise KeyError("released")
+
+    bev, buffer = BufferEvent(plain_base, ours), Buffer()
+    buffer.add_reference(b"abc", on_release=released)
+    bev.write_buffer(buffer)
+    bev.close(flush=True)
+    plain_base.error_handler = lambda error, source: told.append(repr(error))
+    plain_base.dispatch()
+    assert told == ["KeyError('released')", "later"]
+    theirs.close()
 
 
 def test_a_lent_bytearray_is_exported_until_then() -> None:

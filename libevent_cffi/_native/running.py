@@ -310,9 +310,12 @@ class Loop(Resource):
                     if flags & lib.EVLOOP_ONCE:
                         flags |= lib.EVLOOP_NONBLOCK
                     continue
+            if result == 1 and lib.lev_released_count and not lib.lev_base_got(l):
+                # The last pass let go of memory, and nothing kept the loop for one that tells of it.
+                self._queue.append(callbacks.Call(lent.collect, (True,), self))
             if result == 1 and self._queue and not lib.lev_base_got(l):
                 self._soon = False
-                continue  # another thread posted a call while the loop was ending
+                continue  # another thread posted a call while the loop was ending, or the line above
             if result < 0:
                 return result, check.socket_error("event_base_loop")
             return result, None

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
-from .._native import convert
+from .._native import convert, lent
 from .._native._libevent import lib
 from .._native.callbacks import SOON
 from .._native.running import refuse
@@ -318,6 +318,11 @@ class EventBase(ShortForms, Inspection):
             try:
                 call._callback(*call._args)
             except BaseException as error:  # a SystemExit is raised too, when the others have been told
+                failures.append(error)
+        if lent.LENT:
+            try:
+                lent.collect()
+            except BaseException as error:
                 failures.append(error)
         failures.sort(key=lambda error: isinstance(error, Exception))
         for another in failures[1:]:
