@@ -1,5 +1,5 @@
 """
-Random programs of connections: made, paired, filtered, limited, ended in callbacks, dropped, raising.
+Random programs of connections: made, paired, filtered, under TLS, limited, ended in callbacks, raising.
 
 Each program is a seed.  A failure names it; LIBEVENT_CFFI_SEED=n runs that one alone, and
 LIBEVENT_CFFI_PROGRAMS=n that many.  Nothing is called after its end, every byte arrives in order, and C has
@@ -14,15 +14,18 @@ import os
 import random
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import pytest
+from certificates import Certificates
 
 from libevent_cffi import READ, WRITE, Buffer, BufferEvent, BufferEventFlag, EventBase, EventFlag, util
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import FilterBufferEvent, RateLimit, RateLimitGroup
 from libevent_cffi.errors import ClosedError
 from libevent_cffi.flags import FilterResult, FlushMode
+from libevent_cffi.tls import TLSContext
 
 PROGRAMS = int(os.environ.get("LIBEVENT_CFFI_PROGRAMS", "60" if sys.implementation.name == "pypy" else "400"))
 SEED = os.environ.get("LIBEVENT_CFFI_SEED")
@@ -38,8 +41,9 @@ class Mine(Exception):
 class Program:
     """One program: its base, its connections, and what may be done to them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, contexts: Sequence[TLSContext] = ()) -> None:
         self.dice = random.Random(seed)
+        self.contexts = contexts
         self.base = EventBase(error_handler=self.failed if seed % 2 else None)
         self.connections: list[BufferEvent] = []
         self.groups: list[RateLimitGroup] = []
@@ -51,6 +55,8 @@ class Program:
             *[self.make_socket, self.make_pair, self.make_filter, self.make_unconnected, self.make_group],
             *[self.write, self.read, self.peer, self.toggle, self.mark, self.time, self.limit] * 2,
             *[self.trigger, self.write_eof, self.flush, self.close, self.drop, self.detach, self.callbacks],
+            *[self.move, self.send_file, self.watch, self.replace],
+            *([self.make_tls, self.start_tls] if contexts else []),
         ]
 
     def failed(self, error: Exception, source: object) -> None:
@@ -132,6 +138,16 @@ class Program:
         filters = [self.dice.choice((None, self.filter)) for _ in range(2)]
         self.add(FilterBufferEvent(self.one(), *filters, **self.some_callbacks()))
 
+    def make_tls(self) -> None:
+        if len(self.everything) < 100:
+            for sock, context in zip(socket.socketpair(), self.contexts):
+                self.add(BufferEvent(self.base, sock, tls=context, **self.some_callbacks()))
+
+    def start_tls(self) -> None:
+        bev = self.one()
+        self.add(bev.start_tls(self.dice.choice(self.contexts)))
+        self.end(bev)
+
     def make_unconnected(self) -> None:
         bev = BufferEvent(self.base, **self.some_callbacks())
         self.add(bev)
@@ -155,6 +171,39 @@ class Program:
             bev.output.add(data)
         else:
             bev.write(data)
+
+    def move(self) -> None:
+        bev = self.one()
+        buffer = Buffer(b"some bytes")
+        buffer.add_reference(bytes(self.dice.choice((1, 100_000))))
+        bev.write_buffer(buffer)
+        bev.read_buffer(buffer)
+
+    def send_file(self) -> None:
+        with open(__file__, "rb") as file:
+            self.one().sendfile(file, length=self.dice.choice((0, 10, None)))
+
+    def watch(self) -> None:
+        bev = self.one()
+        handle = self.dice.choice((bev.input, bev.output)).on_change(self.changed)
+        if self.dice.random() < 0.3:
+            handle.close()
+
+    def changed(self, buffer: Buffer, change: object) -> None:
+        """Be a change callback."""
+        self.calls += 1
+        assert not buffer.closed
+        if self.calls > MOST_CALLS:
+            self.base.loop_break()
+        elif self.dice.random() < 0.3:
+            self.step()
+        elif self.dice.random() < 0.1:
+            raise Mine
+
+    def replace(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.one().replace_socket(ours)
 
     def read(self) -> None:
         bev = self.one()
@@ -212,7 +261,10 @@ class Program:
     def close(self) -> None:
         bev = self.one()
         bev.close(flush=self.dice.random() < 0.4)
-        assert bev.closed
+        self.end(bev)
+
+    def end(self, bev: BufferEvent) -> None:
+        """Have it called no more."""
         self.ended.add(id(bev))
         self.connections = [each for each in self.connections if each is not bev]
 
@@ -255,13 +307,23 @@ def seeds() -> list[int]:
     return [int(SEED)] if SEED else list(range(PROGRAMS))
 
 
-def test_random_programs_break_nothing() -> None:
+@pytest.fixture(scope="module")
+def contexts(request: pytest.FixtureRequest) -> Sequence[TLSContext]:
+    """Return a client's and a server's context, or nothing where there is no TLS."""
+    if not lib.LEV_HAS_TLS:
+        return ()
+    certificates: Certificates = request.getfixturevalue("certificates")
+    client = TLSContext(ca=certificates("ca.pem"), check_hostname=False)
+    return client, TLSContext.server(certificates("server.pem"), certificates("server.key"))
+
+
+def test_random_programs_break_nothing(contexts: Sequence[TLSContext]) -> None:
     """Whatever is done in whatever order: nobody is called after the end, and nothing is left in C."""
     gc.collect()
     gc.collect()
     before = util.memory_counters().blocks
     for seed in seeds():
-        program = Program(seed)
+        program = Program(seed, contexts)
         try:
             program.run()
         except BaseException:
