@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 import pytest
 from conftest import Method
@@ -26,6 +27,7 @@ from libevent_cffi import (
     Operation,
     lowlevel,
 )
+from libevent_cffi.buffer import FileSegment
 from libevent_cffi.bufferevent import FilterBufferEvent, RateLimit, RateLimitGroup
 from libevent_cffi.errors import DNSError
 from libevent_cffi.flags import FlushMode
@@ -487,6 +489,34 @@ def test_a_file_is_sent(base: EventBase, run: Run, kind: str, tmp_path: Path) ->
     run(base)
     assert bytes(got) == b"head" + data[10:250_010] + data + b"tail"
     assert end.closed
+
+
+LIMITED: dict[str, Callable[[BufferEvent, IO[bytes], RateLimitGroup], object]] = {
+    "before": lambda bev, file, group: (setattr(bev, "rate_limit", group.limit), bev.sendfile(file)),
+    "after": lambda bev, file, group: (bev.sendfile(file), setattr(bev, "rate_limit", group.limit)),
+    "in a group before": lambda bev, file, group: (group.add(bev), bev.sendfile(file)),
+    "in a group after": lambda bev, file, group: (bev.sendfile(file), group.add(bev)),
+    "added to its output": lambda bev, file, group: (group.add(bev), bev.output.add_file(file)),
+    "as a segment": lambda bev, file, group: (group.add(bev), bev.output.add_file_segment(FileSegment(file))),
+}
+
+
+@pytest.mark.parametrize("when", LIMITED)
+def test_a_limit_holds_for_files(plain_base: EventBase, run: Run, when: str) -> None:
+    """The system's sendfile() would send three megabytes at once, whatever the limit says."""
+    ours, theirs = socket.socketpair()
+    bev, end = BufferEvent(plain_base, ours), BufferEvent(plain_base, theirs)
+    got: list[int] = []
+    end.on_read = lambda each: got.append(len(each.read()))
+    with tempfile.TemporaryFile() as file:
+        file.truncate(3_000_000)
+        group = RateLimitGroup(plain_base, RateLimit(write_rate=200_000, write_burst=20_000))
+        LIMITED[when](bev, file, group)
+    plain_base.loop_exit(after=0.15)
+    run(plain_base)
+    assert 20_000 <= sum(got) < 1_000_000
+    bev.close()
+    end.close()
 
 
 def test_buffers_are_moved_in_and_out(base: EventBase, run: Run) -> None:
