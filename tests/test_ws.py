@@ -798,7 +798,7 @@ def test_another_thread_may_not(plain_base: EventBase) -> None:
         (lambda ws: ws.ping("x"), TypeError),
         (lambda ws: setattr(ws, "on_message", 1), TypeError),
         (lambda ws: WebSocket(), TypeError),
-        (lambda ws: WebSocket.accept(ws), TypeError),
+        (WebSocket.accept, TypeError),
         (lambda ws: WebSocket.accept(None), TypeError),
         (lambda ws: WebSocket.accept(ws.request, subprotocols="ab"), TypeError),
         (lambda ws: WebSocket.accept(ws.request, subprotocols=["a b"]), ValueError),
