@@ -611,6 +611,17 @@ USES: dict[str, Callable[[BufferEvent], object]] = {
 }
 
 
+#: What goes on telling when it is closed; the callbacks are set above, and start_tls() has tests of its own.
+TELLING = {"base", "close", "closed", "error", "partner", "rate_limit_group", "tls", "underlying"}
+ELSEWHERE = {"on_event", "on_read", "on_write", "pair", "start_tls"}
+
+
+def test_every_method_of_a_connection_is_in_the_table() -> None:
+    """One that is new is tried on what is closed, too."""
+    public = {name for name in dir(BufferEvent) if not name.startswith("_")}
+    assert public - set(USES) == TELLING | ELSEWHERE
+
+
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_a_closed_connection_refuses_everything(plain_base: EventBase, use: Callable[..., object]) -> None:
     """After close() in its base's loop or outside, after a flush has begun, and when its base is closed."""
