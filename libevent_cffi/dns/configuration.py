@@ -80,13 +80,13 @@ class Configuration(children.Child):
             if result == lib.LEV_ERRNO:
                 raise ValueError(f"libevent does not take {value.decode()!r} for {name.decode()[:-1]}")
             self._checked(result, "evdns_base_set_option")
-        if hasattr(lib, "DNS_QUERY_USEVC"):
-            self._set_patience()
+        self._set_patience()
 
     def _set_patience(self) -> None:
-        # What libevent may take for one name: by UDP, and once more by TCP.
+        # What libevent may take for one name: by UDP, and once more by TCP, where there is that.
         options = self._options
-        seconds = options.get("timeout", 5.0) * (max(options.get("attempts", 3), 1) + 1)
+        tries = max(options.get("attempts", 3), 1) + 1 if hasattr(lib, "DNS_QUERY_USEVC") else 0
+        seconds = options.get("timeout", 5.0) * tries
         skew, most = options.get("getaddrinfo_allow_skew", 3.0), options.get("max_inflight", 64)
         self._checked(lib.lev_resolver_set_patience(self._c, seconds, skew, most), "evdns_base_set_option")
 

@@ -36,7 +36,8 @@ class ResolverOptions(TypedDict, total=False):
     - *use_vc*: ask by TCP; libevent 2.2.
     - *ignore_tc*: fail with TRUNCATED when an answer was cut off, as 2.1 always does, rather than ask again
       by TCP; libevent 2.2, where it is True unless given: 2.2 uses freed memory when such a TCP connection
-      times out.  Where it is False or use_vc is True, *attempts* is 1, which avoids that.
+      times out.  Where it is False or use_vc is True, *attempts* is 1, which avoids that; where it is False,
+      a name server that cuts off its answer to a probe can still end the process.
     - *edns_udp_size*: how large an answer by UDP may be (512 to 65535); libevent 2.2.
 
     Wraps: evdns_base_set_option() <event2/dns.h>; libevent >= 2.0.

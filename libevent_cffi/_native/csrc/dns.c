@@ -18,6 +18,8 @@
 #define LEV_NO_NAMESERVER (-100)
 #define LEV_SETTLE_PATIENCE 10000       /* microseconds */
 #define LEV_MOST_SEARCHES 8             /* how many names one query is likely to ask for, with search domains */
+#define LEV_USUAL_MOST 64               /* libevent's max-inflight */
+#define LEV_MOST_AT_ONCE 30000          /* queries; each may be two requests, whose numbers have 16 bits */
 #define LEV_SPARE_TIME 0.5              /* seconds that a query may be late */
 
 enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
@@ -53,7 +55,7 @@ struct lev_resolver {
     struct event lost;                  /* pending while queries are open: looks for forgotten ones */
     double patience, skew;              /* how long a name may take; 0: do not look.  And the other family's answer */
     double crowded;                     /* when some queries may have waited for their turn */
-    int most;                           /* requests of libevent's on their way */
+    int most;                           /* requests of libevent's on their way, of max_inflight */
     struct lev_query *open, *finished, *last;
     int open_count;
     int keepalive, suspended;
@@ -375,6 +377,27 @@ static void lev_resolver_hear_ports(struct lev_resolver *r)
 }
 
 /*
+ * Forget them.  Cancelling a probe has what waits sent, also to a name server that was freed just before
+ * (evdns.c:evdns_base_clear_nameservers_and_suspend, evdns_requests_pump_waiting_queue): so nothing may wait.
+ */
+static void lev_resolver_clear(struct lev_resolver *r)
+{
+    int waits = r->failures != LEV_RELAXED(&lev_dns_failures) && r->open_count > 0
+        && r->open_count <= LEV_MOST_AT_ONCE && evdns_base_count_nameservers(r->dns) > 1;
+    char most[16];
+
+    if (waits) {
+        evdns_base_set_option(r->dns, "max-inflight:", "65000");
+        evdns_base_resume(r->dns);
+    }
+    evdns_base_clear_nameservers_and_suspend(r->dns);
+    if (waits) {
+        evutil_snprintf(most, sizeof(most), "%d", r->most);
+        evdns_base_set_option(r->dns, "max-inflight:", most);
+    }
+}
+
+/*
  * Forget them and add them anew: with sockets of their own in a child, and without the timers by which libevent
  * asks one that did not answer again, which would keep the loop from ending.
  */
@@ -382,16 +405,15 @@ static void lev_resolver_anew(struct lev_resolver *r)
 {
     int i, count = evdns_base_count_nameservers(r->dns);
     struct sockaddr_storage *addresses;
-
     long failures = LEV_RELAXED(&lev_dns_failures);
 
     addresses = lev_calloc((size_t)(count > 0 ? count : 1), sizeof(*addresses));
     if (addresses == NULL)
         return;
-    r->failures = failures;
     for (i = 0; i < count; i++)
         evdns_base_get_nameserver_addr(r->dns, i, (struct sockaddr *)&addresses[i], sizeof(*addresses));
-    evdns_base_clear_nameservers_and_suspend(r->dns);
+    lev_resolver_clear(r);
+    r->failures = failures;
     for (i = 0; i < count; i++) {
         struct sockaddr *address = (struct sockaddr *)&addresses[i];
         ev_socklen_t length = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -501,6 +523,7 @@ static int lev_resolver_open(struct lev_resolver *r, struct lev_base *l, int fla
     r->dns = evdns_base_new(l->eb, flags);
     if (r->dns != NULL) {
         r->keepalive = keepalive;
+        r->most = LEV_USUAL_MOST;
         r->failures = LEV_RELAXED(&lev_dns_failures);
         event_assign(&r->told, l->eb, -1, 0, lev_on_told, r);
         event_assign(&r->settle, l->eb, -1, 0, lev_on_settle, r);
@@ -765,7 +788,7 @@ static int lev_resolver_suspend(struct lev_resolver *r)
     if (r->failures != LEV_RELAXED(&lev_dns_failures) && !lev_is_quiet(r->child.base))
         result = LEV_RUNNING;
     else {
-        evdns_base_clear_nameservers_and_suspend(r->dns);
+        lev_resolver_clear(r);
         r->failures = LEV_RELAXED(&lev_dns_failures);
         r->suspended = 1;
     }
