@@ -571,3 +571,33 @@ def test_a_filter_that_lacks_room_goes_on_when_there_is_more(base: EventBase, ru
     other.write(data)
     run(base)
     assert got == data
+
+
+def test_what_piled_up_below_full_filters_comes_when_there_is_room(plain_base: EventBase, run: Run) -> None:
+    """Those in the middle were full before more came, so that C did not know that something waits below."""
+
+    def through(source: Buffer, target: Buffer, limit: Optional[int], mode: FlushMode) -> None:
+        source.remove_buffer(-1 if limit is None else limit, into=target)
+
+    one, other = BufferEvent.pair(plain_base)
+    for _ in range(3):
+        one, other = FilterBufferEvent(one, through, through), FilterBufferEvent(other, through, through)
+    data = os.urandom(1_000_000)
+    got = bytearray()
+
+    def stop(bev: BufferEvent) -> None:
+        bev.disable(READ)
+        plain_base.call_later(0.02, go_on)  # when all are full
+
+    def go_on() -> None:
+        got.extend(one.read())
+        if len(got) < len(data):
+            one.enable(READ)
+        else:
+            one.close()
+            other.close()
+
+    one.on_read = stop
+    other.write(data)
+    run(plain_base, deadline=10)
+    assert got == data

@@ -637,12 +637,16 @@ static void lev_bev_forget_unread(struct lev_bev *s)
  */
 static int lev_bev_waits_for_unread(struct lev_bev *s, struct lev_bev *upper, short what)
 {
-    struct evbuffer *input = bufferevent_get_input(upper->below->bev);
+    struct lev_bev *below = upper->below;
+    struct evbuffer *input;
 
     if ((what & (BEV_EVENT_ERROR | BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) != BEV_EVENT_ERROR)
         return 0;
-    if (evbuffer_get_length(input) == 0 || upper->tls->has_ended(upper->ssl))
+    while (below != NULL && evbuffer_get_length(bufferevent_get_input(below->bev)) == 0)
+        below = below->below;
+    if (below == NULL || upper->tls->has_ended(upper->ssl))
         return 0;
+    input = bufferevent_get_input(below->bev);
     if (s->unread == NULL && evbuffer_add_cb(input, lev_on_unread, s) != NULL)
         s->unread = input;
     return s->unread != NULL;

@@ -182,8 +182,11 @@ static void lev_filter_on_read(struct bufferevent *bev, void *arg)
 
     lev_bev_listen_for_drains(below);
     f->read(bev, f->arg);
-    if (f->bev.below == below && !below->child.base->forked)
-        lev_bev_stall(below);
+    if (f->bev.below != below || below->child.base->forked)
+        return;
+    lev_bev_stall(below);
+    if (below->stalled)
+        lev_filter_await_room(f);
 }
 
 static void lev_filter_on_write(struct bufferevent *bev, void *arg)
