@@ -35,8 +35,8 @@ class Transfer(Handle):
         """
         Queue a copy of *data*.
 
-        It is sent when the loop runs, in the order of the calls.  A connection that is not open yet keeps it
-        until it is.
+        It is sent when the loop runs, in the order of the calls; what a callback writes, when the callback is
+        over.  A connection that is not open yet keeps it until it is.
 
         Raises TypeError, MemoryError, BrokenPipeError after write_eof(), ClosedError, WrongThreadError.
 
