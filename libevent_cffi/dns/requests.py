@@ -267,8 +267,9 @@ class Request(Answering):
         Say that it will be answered after the handler has returned.
 
         Raises ClosedError when it has been answered; FeatureUnavailableError for a request by TCP, whose
-        client libevent 2.2 still uses when it has gone.
+        client libevent 2.2 still uses when it has gone; WrongThreadError.
         """
+        self._checked(lib.lev_child_hold(self._c), "defer")
         if self.answered:
             self._refuse(lib.LEV_DNS_ANSWERED, "defer")
         if self._is_tcp:

@@ -111,11 +111,16 @@ class Server(children.Child):
 
     @property
     def handler(self) -> Callable[[Request], object]:
-        """What is called with each Request; another one counts from the next request on."""
+        """
+        What is called with each Request; another one counts from the next request on.
+
+        Setting it raises TypeError, ClosedError.
+        """
         return self._handler
 
     @handler.setter
     def handler(self, handler: Callable[[Request], object]) -> None:
+        self._check_open()
         self._set_handler(handler)
 
     def _set_handler(self, handler: Callable[[Request], object]) -> None:

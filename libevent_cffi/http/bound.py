@@ -25,8 +25,9 @@ class BoundSocket(children.Child):
     <event2/http.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_server", "_tls")
+    __slots__ = ("_address", "_server", "_tls")
 
+    _address: SocketAddress
     _server: Server
     #: What C makes its connections' TLS with.
     _tls: Optional[TLSContext]
@@ -54,6 +55,7 @@ class BoundSocket(children.Child):
             raise ValueError(f"{server!r} is a virtual host, or is stopping: it cannot listen")
         if result < 0:
             server._refuse(result, "evhttp_bind_listener")
+        self._address = convert.local_address(sock.fileno())
         sock.detach()
         self._begin(server._base, handle)
         return self
@@ -74,7 +76,8 @@ class BoundSocket(children.Child):
     @property
     def address(self) -> SocketAddress:
         """The address as bound: port 0 has become the real one.  Raises ClosedError, WrongThreadError."""
-        return convert.local_address(self.fileno())
+        self.fileno()
+        return self._address
 
     @property
     def port(self) -> int:
@@ -112,4 +115,4 @@ class BoundSocket(children.Child):
         self._server._bound = [bound for bound in self._server._bound if bound is not self]
 
     def _describe(self) -> list[str]:
-        return [] if self.closed else [convert.format_address(self.address)]
+        return [convert.format_address(self._address)]

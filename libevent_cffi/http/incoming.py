@@ -30,6 +30,7 @@ _ROOM = 1024
 
 _NO_REQUEST: int = lib.LEV_NO_REQUEST
 _GONE: int = lib.LEV_CLIENT_GONE
+_WRONG_THREAD: int = lib.LEV_WRONG_THREAD
 
 
 class _Extra:
@@ -101,7 +102,10 @@ class Incoming:
         return self._extra
 
     def _state(self) -> int:
+        """Return what C says of it, below 0 when it has it no more.  Raises WrongThreadError."""
         state: int = lib.lev_sreq_state(self._server._c, self._number)
+        if state == _WRONG_THREAD:
+            self._server._refuse(state, "evhttp_request")
         return state
 
     # -- what the client wants -------------------------------------------------------------------------------
@@ -220,7 +224,8 @@ class Incoming:
         if extra.body is None:
             pointer = lib.lev_sreq_body(self._server._c, self._number)
             if not pointer:
-                self._refuse_to_read(min(self._state(), _NO_REQUEST))
+                self._state()  # where it was another thread that asked, that is said
+                self._refuse_to_read(_NO_REQUEST)
             handle = ffi.gc(pointer, lib.lev_sreq_drop_body)
             extra.body = Buffer._part(pointer, handle, self._server._base, None)
         return extra.body

@@ -75,7 +75,7 @@ class Request(Incoming):
 
     @property
     def answered(self) -> bool:
-        """Has it been answered, or has an answer been begun?"""
+        """Has it been answered, or has an answer been begun?  Raises WrongThreadError."""
         if self._answered:
             return True
         state = self._state()
@@ -83,13 +83,17 @@ class Request(Incoming):
 
     @property
     def closed(self) -> bool:
-        """Can nothing be sent any more: it was answered or given up, or the client is gone?"""
+        """
+        Can nothing be sent any more: it was answered or given up, or the client is gone?
+
+        Raises WrongThreadError.
+        """
         state = self._state()
         return state < 0 or bool(state & (_IS_GONE | _IS_LOST)) or state & _STATE == lib.LEV_SREQ_ANSWERED
 
     @property
     def client_gone(self) -> bool:
-        """Did the client leave before all was written?"""
+        """Did the client leave before all was written?  Raises WrongThreadError."""
         state = self._state()
         if state < 0:
             return state == _NO_REQUEST and self._was_lost()
@@ -440,8 +444,10 @@ class Request(Incoming):
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait for the client to take them."""
+        """How many bytes wait for the client to take them.  Raises WrongThreadError."""
         result: int = lib.lev_sreq_unsent(self._server._c, self._number)
+        if result == lib.LEV_WRONG_THREAD:
+            self._server._refuse(result, "evbuffer_get_length")
         return max(result, 0)
 
     def end(self) -> None:
@@ -476,9 +482,9 @@ class Request(Incoming):
         words = ["Request"]
         if self._line is not None:
             words += self._line[:2]
-        state = self._state()
+        state = lib.lev_sreq_state(self._server._c, self._number)  # another thread may want its name too
         if self._answered:
             words.append("answered")
-        elif state < 0 or state & (_IS_GONE | _IS_LOST):
+        elif state != lib.LEV_WRONG_THREAD and (state < 0 or state & (_IS_GONE | _IS_LOST)):
             words.append("client gone" if self.client_gone else "closed")
         return f"<{' '.join(words)}>"

@@ -380,7 +380,7 @@ class Server(Serving):
     def _describe(self) -> list[str]:
         if self.closed:
             return []
-        return [convert.format_address(bound.address) for bound in self.bound]
+        return [word for bound in self.bound for word in bound._describe()]
 
 
 def _check_tls(context: TLSContext) -> TLSContext:

@@ -118,8 +118,11 @@ class ServerConnection:
 
     @property
     def closed(self) -> bool:
-        """Is it closed, by the client or by this side?"""
-        return not lib.lev_sconn_is_open(self._server._c, self._number)
+        """Is it closed, by the client or by this side?  Raises WrongThreadError."""
+        is_open: int = lib.lev_sconn_is_open(self._server._c, self._number)
+        if is_open == lib.LEV_WRONG_THREAD:
+            self._server._refuse(is_open, "evhttp_connection_get_bufferevent")
+        return is_open < 0
 
     def close(self) -> None:
         """

@@ -29,15 +29,14 @@ _log = logging.getLogger("libevent")
 class Serving(Settings):
     """The part of a Server that calls handlers."""
 
-    __slots__ = ("_failures", "_guests", "_latest", "_requests", "_routes")
+    __slots__ = ("_failures", "_guests", "_latest", "_requests")
 
     def _start_serving(self) -> None:
         #: Held requests by number; see Request._hold().
         self._requests: dict[int, Request] = {}
         #: Those who speak something else than HTTP, by the number of their connection.
         self._guests: dict[int, tuple[Taken, Guest]] = {}
-        #: Handlers by path, and whether they get the body piece by piece.
-        self._routes: dict[str, tuple[Handler, bool]] = {}
+        self._routes = {}
         #: What handlers raised, the newest first, until it is logged.
         self._failures: Any = None
         #: The request that came last, which lev_py_request_failed() may be about.
@@ -169,7 +168,8 @@ class Serving(Settings):
         With *stream* it is called when the head of the request is in, and the body comes to on_body; what is
         answered before that has ended is sent then.  (libevent >= 2.2; below it the body comes in one piece.)
 
-        Raises ValueError for a path that does not begin with "/" or has a handler, TypeError, ClosedError.
+        Raises ValueError for a path that does not begin with "/" or has a handler, TypeError, ClosedError,
+        WrongThreadError.
 
         Wraps: evhttp_set_cb() <event2/http.h>; libevent >= 1.4, its effect.
         """
@@ -182,24 +182,25 @@ class Serving(Settings):
         self._set_callable("handler", handler)
         if path in self._routes:
             raise ValueError(f"{path!r} has a handler already: remove_route() takes it away")
-        self._routes[path] = (handler, bool(stream))
-        self._set_looks()
+        self._set_routes({**self._routes, path: (handler, bool(stream))})
         return handler
 
     def remove_route(self, path: str) -> None:
         """
-        Have the handler of *path* answer no more.  Raises KeyError, ClosedError.
+        Have the handler of *path* answer no more.
+
+        Raises KeyError for a path that has none, ClosedError, WrongThreadError.
 
         Wraps: evhttp_del_cb() <event2/http.h>; libevent >= 1.4, its effect.
         """
         self._check_open()
-        del self._routes[path]
-        self._set_looks()
+        routes = dict(self._routes)
+        del routes[path]
+        self._set_routes(routes)
 
-    def _set_looks(self) -> None:
-        """Have C say when the head of a request has come, if that matters."""
-        looks = self._on_request is not None or any(streams for _, streams in self._routes.values())
-        self._set(lib.LEV_SET_WANTS_HEADERS, looks)
+    def _set_routes(self, routes: dict[str, tuple[Handler, bool]]) -> None:
+        self._set_looks(self._on_request, routes)
+        self._routes = routes
 
 
 def _not_found(request: Request) -> None:

@@ -35,10 +35,13 @@ class Settings(children.Child):
         "_on_request",
         "_read_timeout",
         "_reply_timeout",
+        "_routes",
         "_timeout",
         "_write_timeout",
     )
 
+    #: Handlers by path, and whether they get the body piece by piece.
+    _routes: dict[str, tuple[Handler, bool]]
     _timeout: Optional[float]
     _read_timeout: Optional[float]
     _write_timeout: Optional[float]
@@ -46,8 +49,10 @@ class Settings(children.Child):
     def _set(self, what: int, value: float) -> None:
         self._checked(lib.lev_http_set(self._c, what, value), "evhttp_set")
 
-    def _set_looks(self) -> None:
-        raise NotImplementedError
+    def _set_looks(self, on_request: Optional[Handler], routes: dict[str, tuple[Handler, bool]]) -> None:
+        """Have C say when the head of a request has come, if one of these is to see it."""
+        looks = on_request is not None or any(streams for _, streams in routes.values())
+        self._set(lib.LEV_SET_WANTS_HEADERS, looks)
 
     def _set_callable(self, name: str, value: object) -> None:
         if value is not None and not callable(value):
@@ -76,8 +81,8 @@ class Settings(children.Child):
     @on_request.setter
     def on_request(self, callback: Optional[Callable[[Request], object]]) -> None:
         self._set_callable("on_request", callback)
+        self._set_looks(callback, self._routes)
         self._on_request = callback
-        self._set_looks()
 
     @property
     def error_page(self) -> Optional[Callable[[Request, int, str], Optional[bytes]]]:

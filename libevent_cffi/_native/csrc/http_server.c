@@ -1075,14 +1075,16 @@ static int lev_sconn_fd(struct lev_http *h, int64_t token)
     return fd;
 }
 
+/* Below 0: it is not, or LEV_WRONG_THREAD. */
 static int lev_sconn_is_open(struct lev_http *h, int64_t token)
 {
     struct lev_sconn *c;
     int entered = lev_sconn_enter(h, token, &c);
 
-    if (entered >= 0)
-        lev_leave(h->child.base, entered);
-    return entered >= 0;
+    if (entered < 0)
+        return entered;
+    lev_leave(h->child.base, entered);
+    return 0;
 }
 
 static int lev_sconn_close(struct lev_http *h, int64_t token)
