@@ -359,6 +359,7 @@ class Server(Serving):
             guest._left()
         self._latest = None
         self._routes = {}
+        self._shown = {}
         self._bound = []
         self._end_hosting()
         limit, self._limit = self._limit, None

@@ -26,14 +26,13 @@ class ServerConnection:
     Wraps: evhttp_connection_get_server() evhttp_request_get_connection() <event2/http.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("__weakref__", "_bev", "_layer", "_number", "_peer", "_server")
+    __slots__ = ("__weakref__", "_layer", "_number", "_peer", "_server")
 
     def __init__(self, server: Server, number: int) -> None:
         self._server = server
         self._number = number
         self._peer: Optional[SocketAddress] = None
         self._layer: Optional[TLSLayer] = None
-        self._bev: Optional[BufferEvent] = None
 
     def _fd(self) -> int:
         fd: int = lib.lev_sconn_fd(self._server._c, self._number)
@@ -83,24 +82,36 @@ class ServerConnection:
         """
         What carries it: to look at, to limit and to time.  Its callbacks and its data are evhttp's.
 
-        It is closed with the connection.  Raises ClosedError, WrongThreadError.
+        There is one for all requests of the connection, and it is closed with that.  Closing it earlier lifts
+        its limits, and no more.  What would have evhttp called, as trigger(), set_watermark() and write_eof()
+        would, raises ValueError; enable() turns on what evhttp uses at the time.
+
+        Raises ClosedError, WrongThreadError.
 
         Wraps: evhttp_connection_get_bufferevent() <event2/http.h>; libevent >= 2.0.
         """
         taken = self._server._guests.get(self._number)
         if taken is not None:
             return taken[0]
-        if self._bev is None:
-            from ..bufferevent import BufferEvent
+        self._fd()
+        shown = self._server._shown.get(self._number)
+        if shown is None or shown.closed:
+            shown = self._show()
+        return shown
 
-            self._fd()
-            made: Any = BufferEvent.__new__(BufferEvent)
-            made._prepare(self._server._base, None, None, None)
-            handle = children.new("struct lev_bev *")
-            result = lib.lev_sconn_show(self._server._c, self._number, handle)
-            made._begin_checked(self._server._base, handle, result, "evhttp_connection_get_bufferevent")
-            self._bev = made
-        return self._bev
+    def _show(self) -> BufferEvent:
+        from ..bufferevent import BufferEvent
+
+        server = self._server
+        made: Any = BufferEvent.__new__(BufferEvent)
+        made._prepare(server._base, None, None, None)
+        handle = children.new("struct lev_bev *")
+        result = lib.lev_sconn_show(server._c, self._number, handle)
+        made._begin_checked(server._base, handle, result, "evhttp_connection_get_bufferevent")
+        if len(server._shown) > 2 * server.connections:
+            server._shown = {number: bev for number, bev in server._shown.items() if not bev.closed}
+        server._shown[self._number] = made
+        return made  # type: ignore[no-any-return]
 
     def _context(self) -> Any:
         address = self.local_address

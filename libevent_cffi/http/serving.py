@@ -17,6 +17,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..bufferevent import BufferEvent
     from .takeover import Guest, Taken
 
     Handler = Callable[[Request], object]
@@ -29,13 +30,15 @@ _log = logging.getLogger("libevent")
 class Serving(Settings):
     """The part of a Server that calls handlers."""
 
-    __slots__ = ("_failures", "_guests", "_latest", "_requests")
+    __slots__ = ("_failures", "_guests", "_latest", "_requests", "_shown")
 
     def _start_serving(self) -> None:
         #: Held requests by number; see Request._hold().
         self._requests: dict[int, Request] = {}
         #: Those who speak something else than HTTP, by the number of their connection.
         self._guests: dict[int, tuple[Taken, Guest]] = {}
+        #: What carries connections, where that was asked for, by their numbers.
+        self._shown: dict[int, BufferEvent] = {}
         self._routes = {}
         #: What handlers raised, the newest first, until it is logged.
         self._failures: Any = None

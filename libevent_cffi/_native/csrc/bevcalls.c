@@ -23,6 +23,18 @@ static int lev_bev_enter(struct lev_bev *s)
     return entered;
 }
 
+/* The same, for what has its callbacks called or held back: evhttp trusts that they come in its time only. */
+static int lev_bev_enter_own(struct lev_bev *s)
+{
+    int entered = lev_bev_enter(s);
+
+    if (entered >= 0 && s->is_borrowed == LEV_BEV_SHOWN) {
+        lev_leave(s->child.base, entered);
+        return LEV_BEV_OWNED;
+    }
+    return entered;
+}
+
 enum { LEV_BEV_HOLD = 1, LEV_BEV_HOLD_PARTNER = 2, LEV_BEV_LET_GO = 4 };
 
 static int lev_bev_is_to_hold(struct lev_bev *s)
@@ -281,7 +293,7 @@ static int lev_bev_check_write(struct lev_bev *s)
 
 static int lev_bev_write_eof(struct lev_bev *s)
 {
-    int result = 0, entered = lev_bev_enter(s);
+    int result = 0, entered = lev_bev_enter_own(s);
 
     if (entered < 0)
         return entered;
@@ -313,7 +325,7 @@ static int lev_bev_close(struct lev_bev *s, int flush)
     bottom = lev_bev_bottom(s);
     lev_bev_detach_buffers(s);
     lev_bev_close_below(s);
-    if (flush && (s->ending_output || !lev_bev_is_drained(s) || s->below != NULL || s->tls != NULL)
+    if (flush && s->is_borrowed != LEV_BEV_SHOWN && (s->ending_output || !lev_bev_is_drained(s) || s->below != NULL || s->tls != NULL)
         && (s->connecting || bottom->is_open)) {
         lev_bev_finish(s);
         s->child.closed = 1;

@@ -23,6 +23,8 @@ static int lev_bev_enable(struct lev_bev *s, int events)
 
     if (entered < 0)
         return entered;
+    if (s->is_borrowed == LEV_BEV_SHOWN)
+        events &= lev_sconn_uses(s->carrier);
     s->enabled |= (short)events;
     if (lev_bev_bottom(s)->is_open && !lev_bev_shakes_hands(s)
         && bufferevent_enable(s->bev, (short)events) != 0)
@@ -59,7 +61,7 @@ static int lev_bev_enabled(struct lev_bev *s)
 
     if (entered < 0)
         return entered;
-    result = s->enabled;
+    result = s->is_borrowed == LEV_BEV_SHOWN ? bufferevent_get_enabled(s->bev) : s->enabled;
     lev_leave(s->child.base, entered);
     return result;
 }
@@ -113,7 +115,7 @@ static int lev_bev_timeouts(struct lev_bev *s, double found[2])
 /* low and high in bytes; a high of 0 is none. */
 static int lev_bev_set_watermark(struct lev_bev *s, int events, size_t low, size_t high)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_own(s);
 
     if (entered < 0)
         return entered;
@@ -140,7 +142,7 @@ static int lev_bev_watermark(struct lev_bev *s, int event, size_t found[2])
 
 static int lev_bev_trigger(struct lev_bev *s, int events, int ignore_watermarks)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_own(s);
 
     if (entered < 0)
         return entered;
@@ -158,7 +160,7 @@ static int lev_bev_trigger(struct lev_bev *s, int events, int ignore_watermarks)
 /* Have an event told, with the number of an error or 0. */
 static int lev_bev_trigger_event(struct lev_bev *s, int what, int error)
 {
-    int result, entered = lev_bev_enter(s);
+    int result, entered = lev_bev_enter_own(s);
 
     if (entered < 0)
         return entered;

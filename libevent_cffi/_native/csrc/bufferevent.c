@@ -309,7 +309,7 @@ static void lev_bev_free(struct lev_bev *s)
         bufferevent_free(s->bev);
     else if (s->has_callbacks)
         bufferevent_setcb(s->bev, NULL, NULL, NULL, NULL);
-    if (s->carrier != NULL)
+    if (s->carrier != NULL && s->is_borrowed != LEV_BEV_SHOWN)
         lev_sconn_was_left(s->carrier);
     s->carrier = NULL;
     s->bev = NULL;

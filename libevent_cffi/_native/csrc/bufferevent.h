@@ -84,6 +84,7 @@ struct lev_bev {
     struct lev_target *targets; /* addresses left to try */
     int target_count, next_target;
     struct lev_sconn *carrier;  /* it was a connection of a server of HTTP, whose end it is; see lev_sreq_take_over() */
+                                /* LEV_BEV_SHOWN: it is one */
     int noted;                  /* LEV_BEV_ON_ bits, and what of it: to be told when LEV_BEV_SETTLE comes back */
     short noted_what;
     int noted_error;
@@ -92,6 +93,7 @@ struct lev_bev {
 static int lev_py_bev_data(int64_t token, int which, int slot);
 static int lev_py_bev_event(int64_t token, int what, int error, int slot);
 
+static short lev_sconn_uses(const struct lev_sconn *c);
 static void lev_bev_on_write(struct bufferevent *bev, void *arg);
 static void lev_on_input_drained(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg);
 static int lev_bev_attach(struct lev_bev *s, struct lev_base *l, int fd);

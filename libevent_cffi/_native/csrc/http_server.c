@@ -253,6 +253,19 @@ static void lev_sconn_only_write(struct lev_sconn *c)
     bufferevent_disable(c->bev, EV_READ);
 }
 
+/*
+ * What its user may turn on again.  evhttp ends the process for what it reads while an answer is due
+ * (http.c:evhttp_read_cb), and takes that for sent when something is written before it.
+ */
+static short lev_sconn_uses(const struct lev_sconn *c)
+{
+    const struct lev_sreq *r = c->request;
+
+    if (r == NULL || r->is_reading)
+        return EV_READ;
+    return r->state == LEV_SREQ_STARTED ? EV_READ | EV_WRITE : r->state == LEV_SREQ_ANSWERED ? EV_WRITE : 0;
+}
+
 static void lev_http_told_stopped(struct lev_http *h)
 {
     if (h->is_stopping && h->count == 0 && !h->child.closed)
@@ -1126,8 +1139,10 @@ static int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s)
     if (entered < 0)
         return entered;
     result = c->is_taken ? LEV_TOO_LATE : lev_bev_adopt(s, h->child.base, c->bev, 0, LEV_BEV_SHOWN);
-    if (result >= 0)
+    if (result >= 0) {
         c->is_shown = 1;
+        s->carrier = c;
+    }
     lev_leave(h->child.base, entered);
     return result;
 }

@@ -160,12 +160,13 @@ static int lev_bev_take_room(struct lev_bev *s, int is_write, int64_t size)
 
 /* -- groups ------------------------------------------------------------------------------------------------ */
 
+/* A connection of a server waits for its client, or its client for it; libevent tells nobody which. */
 static int lev_group_is_awaited(struct lev_group *g)
 {
     struct lev_bev *member;
 
     for (member = g->members; member != NULL; member = member->next_member)
-        if (lev_bev_is_armed(&lev_bev_top(member)->child))
+        if (member->carrier != NULL || lev_bev_is_armed(&lev_bev_top(member)->child))
             return 1;
     return 0;
 }
