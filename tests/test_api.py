@@ -487,7 +487,7 @@ Request(server, number)
 Server(base, handler=None, *, tls=None, max_headers_size=65536, max_body_size=16777216,
         max_connections=None, timeout=50.0, read_timeout=None, write_timeout=None, reply_timeout=None,
         allowed_methods=None, methods=mappingproxy({}), default_content_type=None, lingering_close=False,
-        on_request=None, error_page=None, bufferevent_factory=None)
+        on_request=None, on_refused=None, error_page=None, bufferevent_factory=None)
     accept(source, *, tls=None)
     add_alias(name)
     add_virtual_host(pattern, host)
@@ -505,6 +505,7 @@ Server(base, handler=None, *, tls=None, max_headers_size=65536, max_body_size=16
     max_body_size
     max_connections
     max_headers_size
+    on_refused
     on_request
     read_timeout
     remove_alias(name)
@@ -515,6 +516,11 @@ Server(base, handler=None, *, tls=None, max_headers_size=65536, max_body_size=16
     stop(callback=None, *, timeout=None)
     timeout
     write_timeout
+Refused(status, line, size, peer_address)
+    line
+    peer_address
+    size
+    status
 ServerConnection(server, number)
     bufferevent
     close()

@@ -126,6 +126,8 @@ def test_files_are_served_and_told_of(folder: Path, workers: int) -> None:
         for path in ("/../secret", "/%2e%2e/secret", "/link", "/nothing"):
             assert served.get(path)[0] == 404
         assert served.get("/", "POST")[0] == 405
+        assert served.get("/a.txt", "BREW")[0] == 501
+        assert served.get("/" + "y" * 70000)[0] == 400
         assert len(served.get("/large")[2]) == 50_000_000
         expected = 0 if workers == 1 else workers
         wait_for(lambda: len(served.workers()) == expected)
@@ -134,11 +136,13 @@ def test_files_are_served_and_told_of(folder: Path, workers: int) -> None:
     assert (status, errors) == (0, "")
     assert all(has_ended(pid) for pid in pids)
     when = r"\[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
-    told = [re.fullmatch(rf'127\.0\.0\.1 - - {when} "(.*) HTTP/1\.1" (.*)', line) for line in log]
+    told = [re.fullmatch(rf'127\.0\.0\.1 - - {when} "(.*?)(?: HTTP/1\.1)?" (.*)', line) for line in log]
     lines = sorted(" ".join(found.groups()) for found in told if found is not None)
     assert len(lines) == len(log)
     assert {"GET /a.txt 206 3", "GET /a.txt 304 -", "HEAD /a.txt 200 -", "GET /large 200 50000000"} < {*lines}
     assert sum(" 404 " in line for line in lines) == 4
+    assert sum(line.startswith("BREW /a.txt 501 ") for line in lines) == 1
+    assert sum(line.startswith("GET /yyyyyyy") and "y 400 " in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,4 +1,4 @@
-"""The access log of serve: a line for each request, in the common log format."""
+"""The access log of serve: a line for each answer, in the common log format."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from ..http import Request
+    from ..http import Refused, Request, Server
+    from ..types import SocketAddress
 
-__all__ = ["logged"]
+__all__ = ["logged", "refusals"]
 
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # whatever language the system speaks
 _escaped = re.compile(r'["\\]|[^ -~]').sub
@@ -33,6 +34,16 @@ def logged(handler: Callable[[Request], object], file: TextIO) -> Callable[[Requ
     return handle
 
 
+def refusals(file: TextIO) -> Callable[[Server, Refused], None]:
+    """Return an on_refused that writes a line in *file* for each answer that no handler has given."""
+
+    def tell(server: Server, refused: Refused) -> None:
+        line = _escape_all(refused.line) or "-"
+        _write(file, _begin(_host(refused.peer_address), line), refused.status, str(refused.size))
+
+    return tell
+
+
 class _Entry:
     """A request that will be told of."""
 
@@ -41,40 +52,50 @@ class _Entry:
     def __init__(self, request: Request, file: TextIO) -> None:
         self._file = file
         self._method = request.method
-        target = request.target.encode("utf-8", "surrogateescape").decode("latin-1")
-        line = f"{self._method} {_escaped(_escape, target)} HTTP/{'.'.join(map(str, request.version))}"
-        self._begin = f'{_client(request)} - - [{_when(int(time.time()))}] "{line}"'
+        line = f"{self._method} {_escape_all(request.target)} HTTP/{'.'.join(map(str, request.version))}"
+        self._begin = _begin(_client(request), line)
 
     def sent(self, request: Request) -> None:
         """Write the line: all of the answer was sent."""
         status, size = request._answer()
         has_body = self._method != "HEAD" and status not in (204, 304)
-        self._write(status, size if has_body else "")
+        _write(self._file, self._begin, status, size if has_body else "")
 
     def left(self, request: Request) -> None:
         """Write the line: the client has left, and nobody knows how much it got."""
         status = 0
         with contextlib.suppress(ClosedError):
             status, _ = request._answer()
-        self._write(status, "")
+        _write(self._file, self._begin, status, "")
 
-    def _write(self, status: int, size: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a log that cannot be written ends no server
-            self._file.write(f"{self._begin} {status or '-'} {size or '-'}\n")
+
+def _begin(client: str, line: str) -> str:
+    return f'{client} - - [{_when(int(time.time()))}] "{line}"'
+
+
+def _write(file: TextIO, begin: str, status: int, size: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a log that cannot be written ends no server
+        file.write(f"{begin} {status or '-'} {size or '-'}\n")
 
 
 def _client(request: Request) -> str:
     with contextlib.suppress(OSError, ClosedError):
-        address = request.peer_address
-        if isinstance(address, tuple):
-            return address[0]
-    return "-"  # on a UNIX socket, or it has left already
+        return _host(request.peer_address)
+    return "-"  # it has left already
+
+
+def _host(address: SocketAddress) -> str:
+    return address[0] if isinstance(address, tuple) and isinstance(address[0], str) else "-"
 
 
 @functools.lru_cache(maxsize=2)
 def _when(seconds: int) -> str:
     local = time.localtime(seconds)
     return time.strftime(f"%d/{_MONTHS[local.tm_mon - 1]}/%Y:%H:%M:%S %z", local)
+
+
+def _escape_all(text: str) -> str:
+    return _escaped(_escape, text.encode("utf-8", "surrogateescape").decode("latin-1"))
 
 
 def _escape(found: re.Match[str]) -> str:

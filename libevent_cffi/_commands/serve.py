@@ -14,7 +14,7 @@ from ..errors import LibeventError
 from ..event import EventBase
 from ..http import DirectoryHandler, Server
 from ..listener import Listener
-from .access_log import logged
+from .access_log import logged, refusals
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ class _Site:
         directory = DirectoryHandler(
             options.folder, listing=not options.no_listing, follow_symlinks=options.follow_symlinks
         )
-        self._handler: Callable[[Request], None] = logged(directory, _log(options.log, stack))
+        self._file = _log(options.log, stack)
+        self._handler: Callable[[Request], None] = logged(directory, self._file)
         self._tls = _tls(options)
 
     def serve(self, base: EventBase, source: Union[Listener, int], parent: Optional[int]) -> int:
@@ -157,7 +158,13 @@ class _Site:
 
         It ends at a signal, or, where there is a *parent*, when that descriptor comes to its end.
         """
-        server = Server(base, self._handler, tls=self._tls, max_body_size=_MAX_BODY)
+        server = Server(
+            base,
+            self._handler,
+            tls=self._tls,
+            max_body_size=_MAX_BODY,
+            on_refused=refusals(self._file),
+        )
         ending = _Ending(server)
         server.accept(source)
         base.on_signal(signal.SIGTERM, ending.begin, 0, keepalive=False)

@@ -14,6 +14,8 @@ What a signal handler raises, and what ends a program, leaves the loop as everyw
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._libevent import lib
 from .callbacks import DONE, RAISED, STALE, UNDELIVERED, calls_in, loops, trampoline
 
@@ -149,6 +151,34 @@ def lev_py_http_page(token: int, number: int, status: int, slot: int) -> int:
 
 
 @trampoline
+def lev_py_http_refused(
+    token: int, status: int, size: int, line: Any, line_size: int, peer: Any, peer_length: int, slot: int
+) -> int:
+    """A request was answered that Python has not seen: on_refused(server, refused)."""
+    loop = loops[slot]
+    try:
+        server = loop._children[token]
+    except KeyError:
+        return STALE
+    callback, refused = server._refusal(status, size, (line, line_size), (peer, peer_length))
+    if callback is None:
+        return DONE
+    try:
+        callback(server, refused)
+    except Exception as error:
+        if error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_http_refused:
+            server._refusal_failed(error)
+            return DONE
+        loop._failed = (error, server, 0, False, loop._failed)
+        return UNDELIVERED
+    except BaseException as error:
+        delivered = error.__traceback__ is None or error.__traceback__.tb_lasti in _calls_in_http_refused
+        loop._failed = (error, server, 0, delivered, loop._failed)
+        return RAISED if delivered else UNDELIVERED
+    return DONE
+
+
+@trampoline
 def lev_py_http_stopped(token: int, slot: int) -> int:
     """A server that was to stop has no connection any more."""
     loop = loops[slot]
@@ -163,3 +193,4 @@ def lev_py_http_stopped(token: int, slot: int) -> int:
 _calls_in_request = calls_in(lev_py_request)
 _calls_in_request_headers = calls_in(lev_py_request_headers)
 _calls_in_request_event = calls_in(lev_py_request_event)
+_calls_in_http_refused = calls_in(lev_py_http_refused)

@@ -11,6 +11,7 @@ from .fetch import fetch
 from .headers import Headers
 from .multidict import MultiDict
 from .options import ConnectionOptions
+from .refused import Refused
 from .request import Request
 from .response import Response
 from .server import Server
@@ -26,6 +27,7 @@ __all__ = [
     "DirectoryHandler",
     "Headers",
     "MultiDict",
+    "Refused",
     "Request",
     "Response",
     "Server",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
     from ..tls import TLSContext
     from ..types import Address, HasFileno
+    from .refused import Refused
 
     Handler = Callable[[Request], object]
 
@@ -53,6 +54,7 @@ class Server(Serving):
     - *default_content_type*: for answers that say none themselves; None: no header.
     - *lingering_close*: read a body that is too long to its end before 413 is answered.
     - *on_request*: ``on_request(request)`` before the handler.
+    - *on_refused*: ``on_refused(server, refused)`` is told of the answers to requests that nobody has seen.
     - *error_page*: ``error_page(request, status, reason)`` gives the body of error replies; None: the usual.
     - *bufferevent_factory*: ``bufferevent_factory(base)`` makes the BufferEvent of each connection, without a
       socket yet.  If it raises, the connection is refused.
@@ -95,6 +97,7 @@ class Server(Serving):
         default_content_type: Optional[str] = None,
         lingering_close: bool = False,
         on_request: Optional[Callable[[Request], object]] = None,
+        on_refused: Optional[Callable[[Server, Refused], object]] = None,
         error_page: Optional[Callable[[Request, int, str], Optional[bytes]]] = None,
         bufferevent_factory: Optional[Callable[[EventBase], BufferEvent]] = None,
     ) -> None:
@@ -118,6 +121,7 @@ class Server(Serving):
         try:
             self.handler = handler
             self.on_request = on_request
+            self.on_refused = on_refused
             self.error_page = error_page
             self.bufferevent_factory = bufferevent_factory
             self._tls = None if tls is None else _check_tls(tls)

@@ -7,10 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Optional, overload
 
 from .._native import callbacks_http as _callbacks_http  # noqa: F401 - C calls what is there
-from .._native._libevent import lib
+from .._native import convert
+from .._native._libevent import ffi, lib
 from .._native.callbacks import delivers
 from ..errors import ClosedError, WebSocketError
 from . import reply
+from .refused import Refused
 from .request import Request
 from .settings import Settings
 
@@ -120,6 +122,16 @@ class Serving(Settings):
         elif not isinstance(error, BrokenPipeError):
             with contextlib.suppress(BrokenPipeError, ClosedError):
                 request.error(500)
+
+    def _refusal(
+        self, status: int, size: int, line: tuple[Any, int], peer: tuple[Any, int]
+    ) -> tuple[Optional[Callable[[Any, Refused], object]], Refused]:
+        """Return who is told of a request that nobody has seen, and what."""
+        text = bytes(ffi.buffer(*line)).decode("utf-8", "surrogateescape")
+        return self._on_refused, Refused(status, text, size, convert.sockaddr_from_c(*peer))
+
+    def _refusal_failed(self, error: BaseException) -> None:
+        _log.error("on_refused of %s failed", repr(self), exc_info=error)
 
     @delivers
     def _make_bufferevent(self) -> None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from ..bufferevent import BufferEvent
     from ..event import EventBase
+    from .refused import Refused
     from .request import Request
+    from .server import Server
 
     Handler = Callable[[Request], object]
 
@@ -32,6 +34,7 @@ class Settings(children.Child):
         "_max_body_size",
         "_max_connections",
         "_max_headers_size",
+        "_on_refused",
         "_on_request",
         "_read_timeout",
         "_reply_timeout",
@@ -83,6 +86,30 @@ class Settings(children.Child):
         self._set_callable("on_request", callback)
         self._set_looks(callback, self._routes)
         self._on_request = callback
+
+    @property
+    def on_refused(self) -> Optional[Callable[[Server, Refused], object]]:
+        """
+        Told of each answer to a request that neither a handler nor on_request has seen, with a Refused, when
+        it was sent or its connection has ended: ``on_refused(server, refused)``.  A log that writes a line
+        there, and one in on_complete or on_close of each request, has all answers.
+
+        Those are the ones to what is no HTTP, too long, or has a method or an Expect that is not allowed; to
+        a body that has no certain end, and to two hosts; and to a connection too many (which over TLS is told
+        nothing).  A connection that ends without an answer, as after *timeout*, is not told.  It counts for
+        connections to come, and for those to virtual hosts on the server that they belong to.
+
+        What it raises is logged.
+
+        Wraps: evhttp_set_errorcb() <event2/http.h>; libevent >= 2.2, its effect on any.
+        """
+        return self._on_refused
+
+    @on_refused.setter
+    def on_refused(self, callback: Optional[Callable[[Server, Refused], object]]) -> None:
+        self._set_callable("on_refused", callback)
+        self._set(lib.LEV_SET_WANTS_REFUSED, callback is not None)
+        self._on_refused = callback
 
     @property
     def error_page(self) -> Optional[Callable[[Request, int, str], Optional[bytes]]]:

@@ -296,6 +296,7 @@ static void lev_on_input(struct evbuffer *input, const struct evbuffer_cb_info *
     if (info->n_added == 0)
         return;
     c->received += info->n_added;
+    lev_refused_read_line(c);
     lev_framing_read(&c->framing, input, evbuffer_get_length(input) - info->n_added);
     lev_sconn_hold_back(c, input);
 }

@@ -254,10 +254,14 @@ static void lev_sreq_failed(struct lev_sreq *r, int answer)
 static int lev_sreq_deliver(struct lev_sreq *r)
 {
     struct lev_http *h = r->server;
-    int answer = lev_child_call(&h->child, lev_call_request, r);
+    int answer;
 
+    r->is_seen = 1;
+    answer = lev_child_call(&h->child, lev_call_request, r);
     if (h->child.base->forked)
         return 1;
+    if (answer == LEV_UNDELIVERED || (answer == LEV_STALE && !h->child.closed))
+        r->is_seen = 0;
     if (answer == LEV_UNDELIVERED)
         return 0;
     if (answer != LEV_DONE || (r->state == LEV_SREQ_NEW && !lev_sreq_is_lost(r)))
@@ -364,7 +368,12 @@ static void lev_http_deliver(struct lev_http *h)
         if (r->req == NULL)
             lev_sreq_free(r);
     }
-    if (h->is_stopping && h->count == 0 && h->queue == NULL && !h->stop_told && !h->child.closed) {
+    if (h->refused != NULL && !h->child.closed)
+        lev_refused_tell(h);
+    if (h->child.base->forked)
+        return;
+    if (h->is_stopping && h->count == 0 && h->queue == NULL && h->refused == NULL && !h->stop_told
+        && !h->child.closed) {
         if (lev_child_has_to_wait(&h->child)
             || lev_child_call(&h->child, lev_call_stopped, NULL) == LEV_UNDELIVERED)
             lev_http_wake(h);
@@ -475,6 +484,7 @@ static void lev_on_sreq_complete(struct evhttp_request *req, void *arg)
         c->age = c->is_in = 0;
         lev_sconn_put_down(c);
         lev_sconn_follow_again(c);
+        lev_refused_next(c);
         if (c->server->is_stopping)
             lev_sconn_doom(c);
     }
@@ -1359,6 +1369,7 @@ static int lev_sreq_take_over(struct lev_http *h, int64_t token, struct lev_bev 
     }
     if (result == 0) {
         lev_sconn_unfollow(r->conn);
+        lev_refused_unwatch(r->conn);
         r->conn->taker = s;
         r->conn->is_taken = 1;
         lev_sreq_unwatch(r);

@@ -297,6 +297,8 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
             break;
         }
     lev_sconn_unfollow(c);
+    lev_refused_unwatch(c);
+    lev_refused_finish(c);
     if (c->is_shown)
         lev_sconn_hide(c);
     if (c->taker != NULL) {
@@ -402,6 +404,8 @@ static void lev_sconn_refuse(struct lev_sconn *c)
         lev_sconn_doom(c);
         return;
     }
+    lev_refused_note(c, HTTP_SERVUNAVAIL);
+    lev_refused_finish(c);
     shutdown(fd, SHUT_WR);       /* and wait for it to leave, or it would not get that */
 }
 
@@ -451,8 +455,11 @@ static void lev_sconn_claim(struct lev_sconn *c)
         if (h->count > h->bucket_count * 2)
             lev_sconn_grow(h);
     }
-    if (c->evcon == NULL)
+    if (c->evcon == NULL) {
         lev_sconn_unfollow(c);
+        lev_refused_unwatch(c);
+        lev_refused_finish(c);
+    }
     if (c->evcon == NULL && c->tls != NULL)
         c->tls->stop(c->ssl);
     bufferevent_decref(c->bev);
@@ -570,6 +577,7 @@ static struct bufferevent *lev_on_bev(struct event_base *eb, void *arg)
     bufferevent_incref(c->bev);
     lev_sconn_set_timeouts(c);
     lev_sconn_follow(c);
+    lev_refused_watch(c);
     lev_sconn_link(&h->fresh, c);
     event_active(&h->claim, EV_TIMEOUT, 1);
     return c->bev;
@@ -821,10 +829,13 @@ static void lev_http_renew(struct lev_child *child)
     while (h->fresh != NULL)
         lev_sconn_claim(h->fresh);
     lev_http_disown(h);
+    lev_refused_drop_all(h);
     for (c = h->connections; c != NULL; c = next) {
         next = c->next;
         if (c->request != NULL)
             c->request->is_held = 0;    /* its parent is told */
+        if (c->refused != NULL)
+            c->refused->status = 0;
         lev_sconn_end(c);
     }
 }
@@ -857,6 +868,7 @@ static void lev_http_end(struct lev_child *child)
     for (i = 0; i < h->requests.size; i++)      /* of a virtual host: libevent goes on with them */
         if (h->requests.all[i].token != 0)
             lev_sreq_abandon(h->requests.all[i].what);
+    lev_refused_drop_all(h);
     lev_http_drop_event(&h->claim);
     lev_http_drop_event(&h->doom);
     lev_http_drop_event(&h->later);
@@ -877,7 +889,7 @@ static int lev_http_is_armed(struct lev_child *child)
     struct lev_http *h = (struct lev_http *)child;
 
     return h->bound_count > 0 || h->connections != NULL || h->fresh != NULL || h->queue != NULL || h->parent != NULL
-        || h->live > 0 || h->is_stopping;
+        || h->live > 0 || h->is_stopping || h->refused != NULL;
 }
 
 static void lev_http_deliver_again(struct lev_child *child)
@@ -1001,6 +1013,9 @@ static void lev_http_apply(struct lev_http *h, int what, double value)
         break;
     case LEV_SET_WANTS_PAGE:
         h->wants_page = value != 0;
+        break;
+    case LEV_SET_WANTS_REFUSED:
+        h->wants_refused = value != 0;
         break;
     default:
         h->wants_bev = value != 0;

@@ -41,7 +41,7 @@ enum {                          /* what is told of a request */
 enum {                          /* lev_http_set() */
     LEV_SET_MAX_HEADERS, LEV_SET_MAX_BODY, LEV_SET_MAX_CONNECTIONS, LEV_SET_READ_TIMEOUT, LEV_SET_WRITE_TIMEOUT,
     LEV_SET_REPLY_TIMEOUT, LEV_SET_LINGERING, LEV_SET_METHODS, LEV_SET_WANTS_HEADERS, LEV_SET_WANTS_BEV,
-    LEV_SET_WANTS_PAGE
+    LEV_SET_WANTS_PAGE, LEV_SET_WANTS_REFUSED
 };
 
 enum {                          /* lev_sreq_copy() */
@@ -75,6 +75,20 @@ struct lev_framing {            /* where in a request its client is; see http_fr
     uint64_t left;              /* of the body, or of its chunk */
 };
 
+#define LEV_LINE_KEPT 1000
+
+struct lev_refused {            /* an answer to a request that Python has not seen; see http_refused.c */
+    struct lev_refused *next;
+    int status;                 /* 0: there was none yet */
+    int in_body;                /* its head is there */
+    int64_t size;               /* of its body */
+    int has_line;               /* the line of the request is there, or as much of it as is kept */
+    int line_size;
+    int peer_length;            /* 0: it could not be told */
+    struct sockaddr_storage peer;
+    char line[LEV_LINE_KEPT];
+};
+
 struct lev_sreq;
 
 struct lev_sconn {
@@ -98,6 +112,8 @@ struct lev_sconn {
     struct evbuffer_cb_entry *follower; /* sees what comes, before evhttp does */
     struct lev_framing framing;
     size_t received;            /* bytes, for lev_sconn_sweep() */
+    struct lev_refused *refused;        /* NULL: nobody wants to know of it */
+    struct evbuffer_cb_entry *watcher;  /* of the output, for that */
 };
 
 struct lev_sreq {
@@ -112,6 +128,7 @@ struct lev_sreq {
     int is_queued;              /* on that list */
     int missed;                 /* LEV_TELL_ bits that wait there */
     int is_undelivered;         /* the request itself waits there */
+    int is_seen;                /* by a handler */
     int is_gone;                /* the client is; it may still take an answer */
     int is_orphan;              /* we free req, since its connection did not */
     int wants_drain;
@@ -167,7 +184,8 @@ struct lev_http {
     int max_connections;        /* 0: any number */
     int is_stopping, stop_told;
     int inside;                 /* calls of ours: what libevent tells during them is told later */
-    int wants_headers, wants_bev, wants_page;
+    int wants_headers, wants_bev, wants_page, wants_refused;
+    struct lev_refused *refused;        /* what is to be told later */
     struct evbuffer *page;      /* Python is asked for it */
     double read_timeout, write_timeout, reply_timeout;  /* below 0: none */
     char *content_type;

@@ -37,6 +37,7 @@
 #include "ratelimit.c"
 #include "bevtls.c"
 #include "http_server.h"
+#include "http_refused.c"
 #include "http_framing.c"
 #include "http_hosts.c"
 #include "http_server.c"
