@@ -30,21 +30,23 @@ def test_the_table_is_what_docstrings_say(header: str) -> None:
     """It is written anew when a declaration or a "Wraps:" line has changed."""
     written = (c_names.TABLES / f"{header}.md").read_text("utf-8").splitlines()
     differ = sorted({*written} ^ {*c_names.table(header).splitlines()})
-    assert differ == [], f"docs/c-names/{header}.md is old: ./dev names writes it"
+    assert not differ, f"docs/c-names/{header}.md is old, and ./dev names writes it anew: {differ}"
 
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_what_has_no_python_form_has_a_reason(header: str) -> None:
     """In its row, where no docstring names the function."""
     bare = [name for name, why in c_names.reasons(header).items() if len(why) < 10]
-    assert bare == [], f"write the reason into its row of docs/c-names/{header}.md, or a Wraps: line"
+    where = f"write a Wraps: line, or the reason into its row of docs/c-names/{header}.md"
+    assert not bare, f"{where}: {bare}"
 
 
 @pytest.mark.parametrize("header", c_names.BESIDE)
 def test_constants_and_macros_have_a_python_form(header: str) -> None:
     """Written by hand, since no docstring tells it."""
     rows = c_names.rows(header)
-    assert [name for name in c_names.BESIDE[header] if not rows[name]] == []
+    bare = [name for name in c_names.BESIDE[header] if not rows[name]]
+    assert not bare, f"write their Python forms into their rows of docs/c-names/{header}.md: {bare}"
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -60,4 +62,5 @@ def test_what_is_in_a_table_is_a_function_of_c(header: str) -> None:
 def test_what_docstrings_name_exists() -> None:
     """Every function that a docstring says it wraps is one of libevent's."""
     declared = {name for path in c_names.CDEF.glob("*.h") for name in c_names.declared(path.stem)}
-    assert set(c_names.wrapped()) - declared == set()
+    unknown = {name: forms for name, forms in c_names.wrapped().items() if name not in declared}
+    assert not unknown, f"Wraps: lines name what libevent_cffi/_native/cdef/ does not declare: {unknown}"

@@ -13,10 +13,12 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import pytest
 from conftest import output_of
+from test_layers import trampolines
 
 from libevent_cffi import PERSIST, READ, WRITE, BufferEvent, Event, EventBase, Operation, Signal, Timer, dns
 from libevent_cffi._native import callbacks
@@ -33,6 +35,8 @@ class Place(NamedTuple):
     """Where a callback fails: start() has it called, and returns the source that error_handler is to get."""
 
     start: Callable[[EventBase, Pair, Fail], object]
+    #: The function of _native that C calls.
+    through: str
     persistent: bool = False
 
 
@@ -167,27 +171,47 @@ def _connected(base: EventBase, pair: Pair, fail: Fail) -> object:
 
 
 PLACES = {
-    "timer": Place(_timer),
-    "every": Place(_every, True),
-    "descriptor": Place(_descriptor),
-    "persistent descriptor": Place(_persistent_descriptor, True),
-    "user event": Place(_user_event),
-    "signal": Place(_signal, True),
-    "on_readable": Place(_on_readable, True),
-    "call_soon": Place(_call_soon),
-    "call_soon_threadsafe": Place(_threadsafe),
-    "prepare": Place(_prepare),
-    "check": Place(_check),
-    "wake": Place(_wake),
-    "finalizer": Place(_finalizer),
-    "completion": Place(_completion),
-    "on_read": Place(_on_read),
-    "on_write": Place(_on_write),
-    "on_event": Place(_on_event),
-    "filter": Place(_filter),
-    "look-up": Place(_lookup),
-    "look-up of a number": Place(_numeric_lookup),
-    "connect": Place(_connected),
+    "timer": Place(_timer, "lev_py_plain_last"),
+    "every": Place(_every, "lev_py_plain", True),
+    "descriptor": Place(_descriptor, "lev_py_event_last"),
+    "persistent descriptor": Place(_persistent_descriptor, "lev_py_event", True),
+    "user event": Place(_user_event, "lev_py_event_last"),
+    "signal": Place(_signal, "lev_py_signal", True),
+    "on_readable": Place(_on_readable, "lev_py_plain", True),
+    "call_soon": Place(_call_soon, "lev_py_soon"),
+    "call_soon_threadsafe": Place(_threadsafe, "lev_py_soon"),
+    "prepare": Place(_prepare, "lev_py_prepare"),
+    "check": Place(_check, "lev_py_check"),
+    "wake": Place(_wake, "lev_py_wake"),
+    "finalizer": Place(_finalizer, "lev_py_soon"),
+    "completion": Place(_completion, "lev_py_soon"),
+    "on_read": Place(_on_read, "lev_py_bev_data"),
+    "on_write": Place(_on_write, "lev_py_bev_data"),
+    "on_event": Place(_on_event, "lev_py_bev_event"),
+    "filter": Place(_filter, "lev_py_filter"),
+    "look-up": Place(_lookup, "lev_py_soon"),
+    "look-up of a number": Place(_numeric_lookup, "lev_py_soon"),
+    "connect": Place(_connected, "lev_py_soon"),
+}
+
+
+#: What else C calls: the test that tries it, or nothing where no function of the user's runs.
+ELSEWHERE = {
+    "lev_py_accept": "test_listener_callbacks.test_a_callback_that_raises_has_its_socket_closed",
+    "lev_py_change": "test_buffer_changes.test_what_is_raised_in_the_loop_comes_from_dispatch",
+    "lev_py_dns_finished": "",
+    "lev_py_dns_request": "test_dns_server.test_a_request_that_is_not_answered_is_answered_servfail",
+    "lev_py_http_bev": "test_http_server_limits.test_a_factory_that_fails_refuses_the_connection",
+    "lev_py_http_page": "test_http_server_limits.test_an_error_page_that_fails_is_logged",
+    "lev_py_http_stopped": "",
+    "lev_py_let_go": "",
+    "lev_py_listener_error": "test_listener_callbacks.test_on_error_may_do_anything",
+    "lev_py_request": "test_http_server.test_a_handler_that_raises_answers_500",
+    "lev_py_request_event": "test_http_server.test_a_stream_that_raises_ends_the_connection",
+    "lev_py_request_failed": "",
+    "lev_py_request_headers": "test_http_upload.test_a_callback_that_raises_is_500",
+    "lev_py_request_was_told": "",
+    "lev_py_server_name": "test_tls_names.test_what_on_server_name_raises_is_raised_by_dispatch",
 }
 
 
@@ -206,6 +230,19 @@ def alarm() -> Iterator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+def test_every_function_that_c_calls_is_tried() -> None:
+    """In a place here, or by a test with another answer to what is raised."""
+    called = {function.name for function in trampolines()}
+    tried = {place.through for place in PLACES.values()} | set(ELSEWHERE)
+    untried, gone = sorted(called - tried), sorted(tried - called)
+    assert not untried, f"C calls {untried}: give each a Place here, or a test named in ELSEWHERE"
+    assert not gone, f"C does not call {gone}: take them out of PLACES and ELSEWHERE"
+    for where in filter(None, ELSEWHERE.values()):
+        module, _, test = where.partition(".")
+        text = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+        assert f"def {test}(" in text, f"there is no test {where}: ELSEWHERE names it"
 
 
 @pytest.mark.parametrize("hook", ["absent", "returns", "raises"])
@@ -242,6 +279,7 @@ def test_what_a_callback_raises(
         assert error is raised
         names = [frame.name for frame in traceback.extract_tb(raised.__traceback__)]
         assert names[-1] == "fail_once"
+        assert PLACES[place].through in names
         assert "failed" in told  # on a slow machine the timer may be due in the same pass, and come first
     base.error_handler = None
     if taken:

@@ -127,7 +127,11 @@ def test_each_function_that_c_calls_is_there() -> None:
         pytest.skip("needs the source tree")
     texts = [path.read_text(encoding="utf-8") for path in cdef.glob("native*.h")]
     declared = [name for text in texts for name in re.findall(r'extern "Python" int (\w+)', text)]
-    assert sorted(declared) == sorted(function.name for function in trampolines())
+    made = [function.name for function in trampolines()]
+    assert len(made) == len(set(made))
+    lost, unknown = sorted(set(declared) - set(made)), sorted(set(made) - set(declared))
+    assert not lost, f'write {lost} under @trampoline in _native/ (CONTRIBUTING.md, "To add a callback")'
+    assert not unknown, f'declare {unknown} as extern "Python" in cdef/native_*.h, and as static int in csrc/'
 
 
 def test_what_c_calls_calls_the_user_by_one_name() -> None:
