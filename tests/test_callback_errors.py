@@ -203,6 +203,7 @@ ELSEWHERE = {
     "lev_py_dns_request": "test_dns_server.test_a_request_that_is_not_answered_is_answered_servfail",
     "lev_py_http_bev": "test_http_server_limits.test_a_factory_that_fails_refuses_the_connection",
     "lev_py_http_page": "test_http_server_limits.test_an_error_page_that_fails_is_logged",
+    "lev_py_http_refused": "test_http_refused.test_it_may_do_anything",
     "lev_py_http_stopped": "",
     "lev_py_let_go": "",
     "lev_py_listener_error": "test_listener_callbacks.test_on_error_may_do_anything",

@@ -45,7 +45,7 @@ def set_to(name: str, value: object) -> Callable[[Any], object]:
 
 def settings() -> dict[str, Callable[[Any], object]]:
     """Return what sets each setting of a server to what it may be."""
-    callables = ("handler", "on_request", "error_page", "bufferevent_factory")
+    callables = ("handler", "on_request", "on_refused", "error_page", "bufferevent_factory")
     numbers = ("max_headers_size", "max_body_size", "max_connections")
     seconds = ("timeout", "read_timeout", "write_timeout", "reply_timeout")
     values: dict[str, object] = {**dict.fromkeys(callables, print), **dict.fromkeys(numbers + seconds, 1)}
@@ -201,7 +201,7 @@ KINDS = {
             **settings(),
         },
         "base bound closed connections bufferevent_factory default_content_type error_page handler"
-        " lingering_close max_body_size max_connections max_headers_size on_request read_timeout"
+        " lingering_close max_body_size max_connections max_headers_size on_refused on_request read_timeout"
         " reply_timeout timeout write_timeout",
         anywhere=("set handler",),
     ),
