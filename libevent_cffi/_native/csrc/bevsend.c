@@ -10,6 +10,12 @@
  * before (lev_bev_enter), so all that happens in between is writing and reading.
  */
 
+/* Before output is put into an empty one: libevent is not to watch the socket for it. */
+static void lev_hold_output(struct bufferevent *bev)
+{
+    event_active(&bev->ev_write, EV_WRITE, 1);
+}
+
 static int lev_bev_can_collect(struct lev_bev *s)
 {
     return s->kind == LEV_BEV_SOCKET && s->tls == NULL && s->is_open && !s->is_borrowed && s->carrier == NULL
@@ -25,7 +31,7 @@ static void lev_bev_collect(struct lev_bev *s)
 
     if (!l->collects || s->is_unsent || !lev_bev_can_collect(s))
         return;
-    event_active(&s->bev->ev_write, EV_WRITE, 1);
+    lev_hold_output(s->bev);
     s->is_unsent = 1;
     s->next_unsent = l->unsent;
     l->unsent = s;
@@ -57,33 +63,42 @@ static int lev_is_retriable(int error)
 }
 
 /* As bufferevent_sock.c:bufferevent_writecb does; a second try would tell of another error. */
-static void lev_bev_send_failed(struct lev_bev *s, int error)
+static void lev_send_failed(struct bufferevent *bev, int error)
 {
-    bufferevent_disable(s->bev, EV_WRITE);
+    bufferevent_disable(bev, EV_WRITE);
     EVUTIL_SET_SOCKET_ERROR(error);
-    bufferevent_trigger_event(s->bev, BEV_EVENT_WRITING | BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+    bufferevent_trigger_event(bev, BEV_EVENT_WRITING | BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* Send what was put there since; bufferevents' callbacks are told of it later. */
+static void lev_send_output(struct bufferevent *bev)
+{
+    struct evbuffer *output = bufferevent_get_output(bev);
+    int sent, error;
+
+    event_del(&bev->ev_write);
+    if (evbuffer_get_length(output) == 0)
+        return;
+    evbuffer_unfreeze(output, 1);
+    sent = evbuffer_write_atmost(output, bufferevent_getfd(bev), bufferevent_get_max_to_write(bev));
+    error = EVUTIL_SOCKET_ERROR();
+    evbuffer_freeze(output, 1);
+    if (sent < 0 && !lev_is_retriable(error)) {
+        lev_send_failed(bev, error);
+        return;
+    }
+    if (evbuffer_get_length(output) > 0)
+        bufferevent_enable(bev, EV_WRITE);
+    if (sent > 0 && bev->writecb != NULL)
+        bufferevent_trigger(bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static void lev_bev_send(struct lev_bev *s)
 {
-    struct evbuffer *output = bufferevent_get_output(s->bev);
-    int sent, error;
-
-    event_del(&s->bev->ev_write);
-    if (evbuffer_get_length(output) == 0 || (s->child.closed && !s->finishing))
-        return;
-    evbuffer_unfreeze(output, 1);
-    sent = evbuffer_write_atmost(output, bufferevent_getfd(s->bev), bufferevent_get_max_to_write(s->bev));
-    error = EVUTIL_SOCKET_ERROR();
-    evbuffer_freeze(output, 1);
-    if (sent < 0 && !lev_is_retriable(error)) {
-        lev_bev_send_failed(s, error);
-        return;
-    }
-    if (evbuffer_get_length(output) > 0)
-        bufferevent_enable(s->bev, EV_WRITE);
-    if (sent > 0 && s->bev->writecb != NULL)
-        bufferevent_trigger(s->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+    if (s->child.closed && !s->finishing)
+        event_del(&s->bev->ev_write);
+    else
+        lev_send_output(s->bev);
 }
 
 /* At the end of a callback. */

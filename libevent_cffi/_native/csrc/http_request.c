@@ -485,6 +485,7 @@ static void lev_on_sreq_complete(struct evhttp_request *req, void *arg)
         lev_sconn_put_down(c);
         lev_sconn_follow_again(c);
         lev_refused_next(c);
+        lev_sconn_stay(c);
         if (c->server->is_stopping)
             lev_sconn_doom(c);
     }
@@ -1138,14 +1139,20 @@ static int lev_sreq_put_off(struct lev_sreq *r, int status, const char *reason)
 static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason)
 {
     size_t size = evbuffer_get_length(r->req->output_buffer);
+    struct lev_sconn *c = r->conn;
+    int at_once = !r->is_gone && lev_sconn_can_send(c);
 
     lev_sreq_unwatch(r);
     if (size > LEV_LARGE_REPLY)
-        lev_sconn_lift(r->conn);
+        lev_sconn_lift(c);
     r->state = LEV_SREQ_ANSWERED;
+    if (at_once)
+        lev_hold_output(c->bev);
     evhttp_send_reply(r->req, status, reason, NULL);
-    if (size > LEV_ONE_WRITE)
-        lev_sconn_only_write(r->conn);
+    if (at_once)
+        lev_send_output(c->bev);
+    if (at_once ? evbuffer_get_length(bufferevent_get_output(c->bev)) > 0 : size > LEV_ONE_WRITE)
+        lev_sconn_only_write(c);
 }
 
 /*
@@ -1370,6 +1377,7 @@ static int lev_sreq_take_over(struct lev_http *h, int64_t token, struct lev_bev 
     if (result == 0) {
         lev_sconn_unfollow(r->conn);
         lev_refused_unwatch(r->conn);
+        lev_sconn_is_not_plain(r->conn);
         r->conn->taker = s;
         r->conn->is_taken = 1;
         lev_sreq_unwatch(r);

@@ -299,14 +299,15 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
     lev_sconn_unfollow(c);
     lev_refused_unwatch(c);
     lev_refused_finish(c);
+    lev_sconn_end_stay(c);
     if (c->is_shown)
         lev_sconn_hide(c);
     if (c->taker != NULL) {
         c->taker->carrier = NULL;
         lev_bev_forget(c->taker);
     }
-    if (c->is_taken)            /* what is deferred keeps the bufferevent, and 2.1 closes its socket at once */
-        bufferevent_disable(c->bev, EV_READ | EV_WRITE);
+    /* what is deferred keeps the bufferevent, and 2.1 closes its socket at once (http.c:evhttp_connection_free) */
+    bufferevent_disable(c->bev, EV_READ | EV_WRITE);
     if (c->tls != NULL) {
         c->tls->say_goodbye(c->ssl, NULL);
         c->tls->stop(c->ssl);
@@ -446,6 +447,7 @@ static void lev_sconn_claim(struct lev_sconn *c)
         lev_sconn_link(&h->connections, c);
         evhttp_connection_set_closecb(c->evcon, lev_on_sconn_closed, c);
         h->count++;
+        lev_sconn_begin_stay(c);
         lev_sweep_soon(h);
         if (c->is_refused) {            /* its bufferevent is not the one that it should have */
             h->count--;
@@ -553,6 +555,7 @@ static struct bufferevent *lev_sconn_make_bev(struct lev_sconn *c, struct lev_bo
             c->tls = b->tls;
         c->is_refused = bev == NULL;
     }
+    c->is_plain = bev == NULL;
     return bev != NULL ? bev : bufferevent_socket_new(l->eb, -1, LEV_SCONN_OPTIONS);
 }
 
@@ -1157,6 +1160,7 @@ static int lev_sconn_show(struct lev_http *h, int64_t token, struct lev_bev *s)
     if (result >= 0) {
         c->is_shown = 1;
         s->carrier = c;
+        lev_sconn_is_not_plain(c);
     }
     lev_leave(h->child.base, entered);
     return result;

@@ -106,6 +106,9 @@ struct lev_sconn {
     int has_more;               /* requests wait in its input */
     int is_in;                  /* the headers of that are in: 2.2 only */
     int is_doomed, is_refused, is_lifted;
+    int is_plain;               /* its socket is evhttp's alone, see http_epoll.c */
+    int has_stay;
+    struct event stay;
     int is_shown;               /* Python has its bufferevent */
     struct lev_bev *taker;      /* and uses it for something else than HTTP; see lev_sreq_take_over() */
     int is_taken;               /* it did, or does */

@@ -40,5 +40,6 @@
 #include "http_refused.c"
 #include "http_framing.c"
 #include "http_hosts.c"
+#include "http_epoll.c"
 #include "http_server.c"
 #include "http_request.c"
