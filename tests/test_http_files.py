@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import email.utils
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,25 +101,6 @@ def test_ranges(
         assert headers["Content-Range"] == f"bytes */{len(content)}"
     server.handler = serve(folder / name, ranges=False)
     assert split(ask(plain_base, server, get("/", f"Range: {asked}")))[2] == content
-
-
-def test_conditions(plain_base: EventBase, server: Server, folder: Path) -> None:
-    """If-Modified-Since and If-Range."""
-    server.handler = serve(folder / "small.txt")
-    now = email.utils.formatdate(time.time() + 10, usegmt=True)
-    old = email.utils.formatdate(0, usegmt=True)
-    exact = split(ask(plain_base, server, get()))[1]["Last-Modified"]
-
-    def status(*headers: str) -> int:
-        return split(ask(plain_base, server, get("/", *headers)))[0]
-
-    assert status(f"If-Modified-Since: {now}") == 304
-    assert status(f"If-Modified-Since: {exact}") == 304
-    assert status(f"If-Modified-Since: {old}") == 200
-    assert status("If-Modified-Since: yesterday") == 200
-    assert status("Range: bytes=0-1", f"If-Range: {exact}") == 206
-    assert status("Range: bytes=0-1", f"If-Range: {old}") == 200
-    assert status("Range: bytes=0-1", 'If-Range: "tag"') == 200
 
 
 def test_what_is_no_file_is_refused(plain_base: EventBase, server: Server, folder: Path) -> None:

@@ -27,8 +27,8 @@ class DirectoryHandler:
     """
     A handler that serves the files in *root*, for GET and HEAD.
 
-    Range, If-Modified-Since and If-Range are honoured; the Content-Type is guessed by the name.  No path
-    leads out of *root*.
+    Range and conditions are honoured as by Request.sendfile(); the Content-Type is guessed by the name.  No
+    path leads out of *root*.
 
     - *prefix*: what the paths of requests begin with, taken off before they are looked for.
     - *listing*: list a folder that has none of the files *index*; otherwise it is 404.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import os
 import re
 import stat
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from .._native import convert
 from ..buffer import Buffer
+from . import conditions
+from .headers import Headers
 from .multidict import _pairs_of
 
 if TYPE_CHECKING:
@@ -47,13 +48,20 @@ def send(
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{file!r} is no regular file: it has no length that could be told")
         pairs = list(_pairs_of(headers))
-        pairs.append(("Last-Modified", email.utils.formatdate(int(status.st_mtime), usegmt=True)))
-        if _is_unchanged(request, status.st_mtime):
-            request.reply(304, headers=pairs)
+        found = conditions.validators_of(status, _with(request, pairs))
+        failed = conditions.failed(request, found)
+        if failed == 412:
+            request.error(412)
+            return
+        names = {name.lower() for name, _ in pairs}
+        tells = {"Last-Modified": found.modified, "ETag": found.tag}
+        pairs += [pair for pair in tells.items() if pair[0].lower() not in names]
+        if failed is not None:
+            request.reply(failed, headers=pairs)
             return
         if ranges:
             pairs.append(("Accept-Ranges", "bytes"))
-        part = _asked_for(request, status) if ranges else _Part(0, status.st_size)
+        part = _asked_for(request, status, found) if ranges else _Part(0, status.st_size)
         if part is None:
             pairs.append(("Content-Range", f"bytes */{status.st_size}"))
             request.reply(416, headers=pairs)
@@ -68,6 +76,13 @@ def send(
         os.close(fd)
 
 
+def _with(request: Request, pairs: list[tuple[str, str]]) -> Headers:
+    """Return all headers that the answer has already: of those with one name, what is in *pairs*."""
+    given = Headers(request.response_headers)
+    given.update(Headers(pairs))
+    return given
+
+
 def _open(file: Any) -> int:
     """Return a descriptor of our own."""
     if isinstance(file, (str, bytes, os.PathLike)):
@@ -76,32 +91,16 @@ def _open(file: Any) -> int:
     return os.dup(convert.fileno(file))
 
 
-# -- conditions ----------------------------------------------------------------------------------------------
+# -- ranges --------------------------------------------------------------------------------------------------
 
 
-def _time_of(value: Optional[str]) -> Optional[float]:
-    if value is None:
-        return None
-    try:
-        return email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _is_unchanged(request: Request, changed: float) -> bool:
-    if request.method not in ("GET", "HEAD") or "If-None-Match" in request.headers:
-        return False
-    since = _time_of(request.headers.get("If-Modified-Since"))
-    return since is not None and int(changed) <= since
-
-
-def _asked_for(request: Request, status: os.stat_result) -> Optional[_Part]:
+def _asked_for(request: Request, status: os.stat_result, found: conditions.Validators) -> Optional[_Part]:
     """Return the part that the client wants; None when there is no such part."""
     whole = _Part(0, status.st_size)
     text = request.headers.get("Range")
     if text is None or request.method != "GET":
         return whole
-    if "If-Range" in request.headers and _time_of(request.headers["If-Range"]) != int(status.st_mtime):
+    if not conditions.range_counts(request, found):
         return whole
     match = _range(text)
     if match is None or match.groups() == ("", ""):

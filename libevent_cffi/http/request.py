@@ -364,7 +364,10 @@ class Request(Incoming):
         - *file*: a path, or a descriptor or what has one, which stays its owner's.
         - *ranges*: False always sends all of it.
 
-        If-Modified-Since, If-Range and HEAD are honoured; several ranges at once are not, and get all of it.
+        HEAD is honoured, and so are conditions, as RFC 9110 orders them: If-Match and If-Unmodified-Since
+        (412), If-None-Match and If-Modified-Since (304), If-Range.  They are about the ETag and Last-Modified
+        among *headers* or response_headers, or those made of the file's time and size, where an ETag is weak
+        within a second of the file's last change.  Several ranges at once get all of it.
         Over TLS the file is read while it is sent, otherwise the system sends it by itself.  A file that
         becomes shorter meanwhile ends the connection.
 
