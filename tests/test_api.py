@@ -564,6 +564,7 @@ ConnectionOptions
     connect_timeout
     read_timeout
     write_timeout
+    total_timeout
     retries
     retry_delay
     max_headers_size

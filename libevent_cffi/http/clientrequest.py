@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -15,7 +16,7 @@ from .uri import URI
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..event import EventBase
+    from ..event import EventBase, Timer
     from ..types import BytesLike
     from .connection import Connection
     from .fetch import Route
@@ -41,7 +42,7 @@ class ClientRequest(Operation[Response]):
 
     __slots__ = (
         *("_body", "_connection", "_headers", "_method", "_on_chunk", "_on_headers", "_paused", "_response"),
-        *("_route", "_target", "_tries", "_url"),
+        *("_route", "_target", "_timer", "_tries", "_url"),
     )
 
     _connection: Optional[Connection]
@@ -56,6 +57,8 @@ class ClientRequest(Operation[Response]):
     _response: Optional[Response]
     _route: Optional[Route]
     _paused: bool
+    #: Ends it after total_timeout.
+    _timer: Optional[Timer]
     _tries: int
 
     @classmethod
@@ -74,7 +77,7 @@ class ClientRequest(Operation[Response]):
         assert isinstance(request, cls)
         request._on_headers, request._on_chunk = on_headers, on_chunk
         request._connection = request._response = request._route = None
-        request._paused, request._tries = False, 0
+        request._paused, request._timer, request._tries = False, None, 0
         return request
 
     @property
@@ -142,10 +145,20 @@ class ClientRequest(Operation[Response]):
         connection = self._connection
         if not super()._finish(value, error):
             return False
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
         self._connection = self._body = self._on_headers = self._on_chunk = self._route = None
         if connection is not None and error is not None:
             connection._leave(self)
         return True
+
+    def _limit(self, seconds: Optional[float]) -> None:
+        if seconds is not None:
+            self._timer = self._base.call_later(seconds, self._took_too_long, seconds)
+
+    def _took_too_long(self, seconds: float) -> None:
+        self._finish(error=TimeoutError(errno.ETIMEDOUT, f"the request took longer than {seconds:g} s"))
 
     def _can_be_sent_again(self) -> bool:
         return self._body is not None and self._method in IDEMPOTENT

@@ -174,6 +174,7 @@ class Connection(Resource):
         request = ClientRequest._new(self._base, callback, args, on_headers, on_chunk)
         try:
             request._set(method, target, self._url(target), checked, body_of(body), self._host)
+            request._limit(self._options.total_timeout)
         except BaseException:
             request._callback = None
             request._finish()

@@ -63,6 +63,9 @@ def fetch(
     - the rest: see Connection.request() and ConnectionOptions.  For https without *tls* the server is
       verified by TLSContext().  A user and password in *url* are sent as Authorization.
 
+    *timeout* is about a server that is silent; *total_timeout* ends the request with TimeoutError after so
+    many seconds, whatever comes.  One that runs already: ``base.call_later(5, request.cancel)``.
+
     Returns the request, which need not be kept.  Raises as Connection and its request() do, and ValueError
     for a URL that is none of these.
 

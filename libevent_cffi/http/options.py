@@ -40,6 +40,9 @@ class ConnectionOptions(TypedDict, total=False):
     - *timeout*: seconds without progress, 50 by default, for each of *connect_timeout*, *read_timeout* and
       *write_timeout* that is not given.  Connecting to one address, with its TLS handshake, is one step;
       sending and receiving begin anew with every byte.  None has no limit.
+    - *total_timeout*: seconds for all of a request, from when it is asked for: the wait for its turn,
+      connecting, redirects, pauses and the last byte of the response.  None, the default, has no limit, and a
+      server that sends a byte now and then holds a request for as long.
     - *retries*: how often to try again when no address can be connected to, 0 by default, -1 without end;
       *retry_delay*: seconds before the first of them, 2 by default, doubled each time.
     - *max_headers_size*, *max_body_size*: bytes of a response, 65536 and 16777216 by default; None: any.
@@ -65,6 +68,7 @@ class ConnectionOptions(TypedDict, total=False):
     connect_timeout: Optional[float]
     read_timeout: Optional[float]
     write_timeout: Optional[float]
+    total_timeout: Optional[float]
     retries: int
     retry_delay: float
     max_headers_size: Optional[int]
@@ -88,6 +92,7 @@ class Options:
     connect_timeout: Optional[float]
     read_timeout: Optional[float]
     write_timeout: Optional[float]
+    total_timeout: Optional[float]
     methods: Mapping[str, bool]
 
     def __init__(self, base: EventBase, address: Address, given: Mapping[str, Any]) -> None:
@@ -98,6 +103,7 @@ class Options:
         self.timeout = _seconds(given, "timeout", 50.0)
         for name in ("connect_timeout", "read_timeout", "write_timeout"):
             setattr(self, name, _seconds(given, name, self.timeout))
+        self.total_timeout = _seconds(given, "total_timeout", None)
         self.retries: int = convert.c_int(given.get("retries", 0), "retries", -1)
         self.retry_delay = convert.check_seconds(given.get("retry_delay", 2.0), "retry_delay")
         self.max_headers_size = _limit(given, "max_headers_size", 65536)
