@@ -66,12 +66,16 @@ def usual(query: bytes, name: str, kind: int) -> list[bytes]:
 class NameServer:
     """A name server in a thread; *reply* may be replaced at any time."""
 
-    def __init__(self, reply: Reply = usual) -> None:
+    def __init__(self, reply: Reply = usual, port: int = 0) -> None:
         self.reply = reply
         self.asked: list[tuple[str, int]] = []
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.sock.bind(("127.0.0.1", 0))
+        try:
+            self.sock.bind(("127.0.0.1", port))
+        except OSError:
+            self.sock.close()
+            raise
         self.address: tuple[str, int] = self.sock.getsockname()
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
@@ -102,6 +106,24 @@ def name_server(reply: Reply = usual) -> Iterator[NameServer]:
         yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def name_server_beside_tcp(reply: Reply = usual) -> Iterator[tuple[NameServer, socket.socket]]:
+    """A NameServer, and a listening socket on the same port of TCP, for the time of a ``with``."""
+    for _ in range(20):
+        listening = socket.create_server(("127.0.0.1", 0))
+        with listening:
+            try:
+                server = NameServer(reply, listening.getsockname()[1])
+            except OSError:
+                continue  # the port is taken by UDP
+            try:
+                yield server, listening
+            finally:
+                server.close()
+            return
+    raise AssertionError("there is no port that is free for both")
 
 
 def tool(name: str) -> str:

@@ -172,7 +172,7 @@ class Configuration(children.Child):
         """
         Forget the name servers; queries wait until there are others and resume() is called.
 
-        Raises LoopBusyError in a callback while a name server has failed, ClosedError, WrongThreadError.
+        Raises ClosedError, WrongThreadError.
 
         Wraps: evdns_base_clear_nameservers_and_suspend() <event2/dns.h>; libevent >= 2.0.
         """

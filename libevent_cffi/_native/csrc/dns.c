@@ -5,62 +5,9 @@
  * when it likes, also inside the call that asks (evdns.c:evdns_getaddrinfo) and after a cancel; so the answer is
  * copied into the query, which goes to the list of those that finished, and an event of ours tells Python.
  *
- * A resolver is a late child: evdns_base_free() and evdns_base_clear_nameservers_and_suspend() free name servers
- * that an answer to a probe may still be queued for (evdns.c:nameserver_probe_callback), so either is only
- * called when nothing is active, and the second before the first, which turns probes on their way into
- * cancelled ones.
- *
- * A query by TCP is forgotten by libevent 2.2 when connecting fails at once, as without a route or a descriptor
- * (evdns.c:evdns_request_transmit): what has been open for longer than it may take is cancelled, as TIMEOUT.
+ * A resolver is a late child: what was cancelled is told later, with the evdns_base, so that is freed when nothing
+ * is active.
  */
-
-#define LEV_ADDRESS_STRIDE 32   /* room for a sockaddr_in6 */
-#define LEV_NO_NAMESERVER (-100)
-#define LEV_SETTLE_PATIENCE 10000       /* microseconds */
-#define LEV_MOST_SEARCHES 8             /* how many names one query is likely to ask for, with search domains */
-#define LEV_USUAL_MOST 64               /* libevent's max-inflight */
-#define LEV_MOST_AT_ONCE 30000          /* queries; each may be two requests, whose numbers have 16 bits */
-#define LEV_SPARE_TIME 0.5              /* seconds that a query may be late */
-
-enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
-
-struct lev_resolver;
-
-struct lev_query {
-    struct lev_query *next, *before;    /* of its resolver: open, or finished */
-    struct lev_resolver *resolver;      /* NULL: nobody waits for it */
-    int refs;                           /* under lev_children_mutex */
-    int kind;
-    int is_finished;
-    int is_lost;                        /* libevent has forgotten it: what is told is TIMEOUT */
-    double asked;                       /* the time */
-    double limit;                       /* how many seconds it may take once it is its turn */
-    int64_t number;                     /* its name in Python's table */
-    void *request;                      /* libevent's, until it has called back */
-    int error;                          /* DNS_ERR_, or of addrinfo EAI_ */
-    int type, count, ttl;
-    int size;                           /* of the data */
-    char *data;
-    char *canonical;
-    int is_named;                       /* an alias may be told in a second call, after the addresses */
-    struct event_base *eb;
-    struct event bury;                  /* drops it after that */
-};
-
-struct lev_resolver {
-    struct lev_child child;
-    struct evdns_base *dns;
-    struct event told;                  /* active while finished ones wait for Python */
-    struct event settle;
-    struct event lost;                  /* pending while queries are open: looks for forgotten ones */
-    double patience, skew;              /* how long a name may take; 0: do not look.  And the other family's answer */
-    double crowded;                     /* when some queries may have waited for their turn */
-    int most;                           /* requests of libevent's on their way, of max_inflight */
-    struct lev_query *open, *finished, *last;
-    int open_count;
-    int keepalive, suspended;
-    long failures;                      /* lev_dns_failures when the name servers were added */
-};
 
 static int lev_py_dns_finished(int64_t token, int slot);
 
@@ -125,6 +72,7 @@ static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
         lev_resolver_look_later(r);
     if (lev_resolver_is_crowded(r))
         r->crowded = q->asked;
+    lev_resolver_watch_failures(r);
 }
 
 static void lev_query_unlink(struct lev_query *q)
@@ -180,6 +128,7 @@ static void lev_query_finished(struct lev_query *q)
     else
         r->finished = q;
     r->last = q;
+    lev_resolver_look_at_failures(r);
     event_active(&r->told, EV_TIMEOUT, 1);
 }
 
@@ -377,43 +326,21 @@ static void lev_resolver_hear_ports(struct lev_resolver *r)
 }
 
 /*
- * Forget them.  Cancelling a probe has what waits sent, also to a name server that was freed just before
- * (evdns.c:evdns_base_clear_nameservers_and_suspend, evdns_requests_pump_waiting_queue): so nothing may wait.
- */
-static void lev_resolver_clear(struct lev_resolver *r)
-{
-    int waits = r->failures != LEV_RELAXED(&lev_dns_failures) && r->open_count > 0
-        && r->open_count <= LEV_MOST_AT_ONCE && evdns_base_count_nameservers(r->dns) > 1;
-    char most[16];
-
-    if (waits) {
-        evdns_base_set_option(r->dns, "max-inflight:", "65000");
-        evdns_base_resume(r->dns);
-    }
-    evdns_base_clear_nameservers_and_suspend(r->dns);
-    if (waits) {
-        evutil_snprintf(most, sizeof(most), "%d", r->most);
-        evdns_base_set_option(r->dns, "max-inflight:", most);
-    }
-}
-
-/*
- * Forget them and add them anew: with sockets of their own in a child, and without the timers by which libevent
- * asks one that did not answer again, which would keep the loop from ending.
+ * Forget them and add them anew: with sockets of their own in a child, without the timers of those that failed,
+ * which would keep the loop from ending, and as ones that answer.
  */
 static void lev_resolver_anew(struct lev_resolver *r)
 {
     int i, count = evdns_base_count_nameservers(r->dns);
     struct sockaddr_storage *addresses;
-    long failures = LEV_RELAXED(&lev_dns_failures);
 
     addresses = lev_calloc((size_t)(count > 0 ? count : 1), sizeof(*addresses));
     if (addresses == NULL)
         return;
     for (i = 0; i < count; i++)
         evdns_base_get_nameserver_addr(r->dns, i, (struct sockaddr *)&addresses[i], sizeof(*addresses));
-    lev_resolver_clear(r);
-    r->failures = failures;
+    lev_resolver_forgive(r);
+    evdns_base_clear_nameservers_and_suspend(r->dns);
     for (i = 0; i < count; i++) {
         struct sockaddr *address = (struct sockaddr *)&addresses[i];
         ev_socklen_t length = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -429,16 +356,11 @@ static void lev_resolver_anew(struct lev_resolver *r)
 static void lev_on_settle(evutil_socket_t fd, short what, void *arg)
 {
     struct lev_resolver *r = arg;
-    struct timeval tv = {0, LEV_SETTLE_PATIENCE};
 
     (void)fd;
     (void)what;
-    if (r->open_count > 0 || r->child.closed || r->failures == LEV_RELAXED(&lev_dns_failures))
-        return;
-    if (lev_is_quiet(r->child.base))
+    if (r->open_count == 0 && !r->child.closed && r->failures != LEV_RELAXED(&lev_dns_failures))
         lev_resolver_anew(r);
-    else
-        event_add(&r->settle, &tv);
 }
 
 /* -- as a child ------------------------------------------------------------------------------------------ */
@@ -466,6 +388,8 @@ static void lev_resolver_stop(struct lev_child *c)
     event_del(&r->told);
     event_del(&r->settle);
     event_del(&r->lost);
+    event_del(&r->probe);
+    lev_resolver_end_probes(r);
 }
 
 static void lev_resolver_end(struct lev_child *c)
@@ -481,6 +405,7 @@ static void lev_resolver_end(struct lev_child *c)
     event_debug_unassign(&r->told);
     event_debug_unassign(&r->settle);
     event_debug_unassign(&r->lost);
+    event_debug_unassign(&r->probe);
     evdns_base_clear_nameservers_and_suspend(r->dns);
     evdns_base_free(r->dns, 1);         /* with 0 it would never call back, and lose what it has */
     r->dns = NULL;
@@ -501,10 +426,7 @@ static int lev_resolver_is_ready(struct lev_child *c)
 
 static void lev_resolver_renew(struct lev_child *c)
 {
-    struct lev_resolver *r = (struct lev_resolver *)c;
-
-    if (lev_is_quiet(c->base) || r->failures == LEV_RELAXED(&lev_dns_failures))
-        lev_resolver_anew(r);
+    lev_resolver_anew((struct lev_resolver *)c);
 }
 
 static const struct lev_kind lev_resolver_kind = {lev_resolver_end, lev_resolver_is_armed,
@@ -524,13 +446,18 @@ static int lev_resolver_open(struct lev_resolver *r, struct lev_base *l, int fla
     if (r->dns != NULL) {
         r->keepalive = keepalive;
         r->most = LEV_USUAL_MOST;
-        r->failures = LEV_RELAXED(&lev_dns_failures);
+        lev_resolver_take_option(r, NULL, NULL);
+        lev_resolver_forgive(r);
         event_assign(&r->told, l->eb, -1, 0, lev_on_told, r);
         event_assign(&r->settle, l->eb, -1, 0, lev_on_settle, r);
         event_assign(&r->lost, l->eb, -1, 0, lev_on_lost, r);
+        event_assign(&r->probe, l->eb, -1, 0, lev_on_probe, r);
+        r->probe.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
         event_priority_set(&r->settle, l->priorities - 1);
         r->settle.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
         lev_child_begin(&r->child, l, &lev_resolver_kind);
+        if (keepalive)
+            lev_resolver_watch_failures(r);
         result = 0;
     }
     lev_leave(l, entered);
@@ -660,11 +587,12 @@ static void lev_resolver_forget(struct lev_resolver *r, int64_t number)
 
 static int lev_resolver_set_option(struct lev_resolver *r, const char *name, const char *value)
 {
-    int result, entered = lev_child_enter(&r->child);
+    int result = 0, entered = lev_child_enter(&r->child);
 
     if (entered < 0)
         return entered;
-    result = evdns_base_set_option(r->dns, name, value) == 0 ? 0 : LEV_ERRNO;
+    if (!lev_resolver_take_option(r, name, value))
+        result = evdns_base_set_option(r->dns, name, value) == 0 ? 0 : LEV_ERRNO;
     lev_leave(r->child.base, entered);
     return result;
 }
@@ -778,22 +706,17 @@ static int lev_resolver_nameserver_fd(struct lev_resolver *r, int i)
     return result;
 }
 
-/* LEV_RUNNING: an answer to a probe may be queued, so that it has to be tried again. */
 static int lev_resolver_suspend(struct lev_resolver *r)
 {
-    int result = 0, entered = lev_child_enter(&r->child);
+    int entered = lev_child_enter(&r->child);
 
     if (entered < 0)
         return entered;
-    if (r->failures != LEV_RELAXED(&lev_dns_failures) && !lev_is_quiet(r->child.base))
-        result = LEV_RUNNING;
-    else {
-        lev_resolver_clear(r);
-        r->failures = LEV_RELAXED(&lev_dns_failures);
-        r->suspended = 1;
-    }
+    lev_resolver_forgive(r);
+    evdns_base_clear_nameservers_and_suspend(r->dns);
+    r->suspended = 1;
     lev_leave(r->child.base, entered);
-    return result;
+    return 0;
 }
 
 static int lev_resolver_resume(struct lev_resolver *r)

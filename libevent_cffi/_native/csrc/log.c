@@ -40,8 +40,10 @@ static long lev_log_dropped = 0;
 static long lev_log_debugging = 0;
 /* How many messages wait; an event shim tests it to know whether logs.drain() has work. */
 static long lev_log_pending = 0;
-/* How often a name server was found not to answer. */
+/* How often a name server was found not to answer: all of them, and those whose addresses share a place. */
 static long lev_dns_failures = 0;
+#define LEV_DNS_PLACES 64               /* a power of two */
+static long lev_dns_failures_at[LEV_DNS_PLACES];
 
 /* The message that came with EVENT_LOG_ERR: kept apart because the ring may be full just then. */
 static char lev_fatal_reason[LEV_LOG_TEXT];
@@ -152,6 +154,16 @@ static void lev_log_callback(int level, const char *text)
     lev_log_put(level, LEV_LOG_LIBEVENT, text);
 }
 
+/* The place of a name server whose address begins *text*, up to a blank or its end. */
+static unsigned lev_dns_place(const char *text)
+{
+    unsigned sum = 0;
+
+    for (; *text != '\0' && *text != ' '; text++)
+        sum = sum * 31 + (unsigned char)*text;
+    return (sum ^ sum >> 8) & (LEV_DNS_PLACES - 1);
+}
+
 /*
  * evdns tells only whether a message is a warning, and gives its debug messages even when debug logging is
  * off (evdns.c:evdns_log_).  The other informative ones are known by how they begin (nameserver_failed,
@@ -165,8 +177,10 @@ static void lev_log_dns_callback(int is_warning, const char *text)
         level = EVENT_LOG_WARN;
     else if (strncmp(text, "Nameserver ", 11) == 0 || strncmp(text, "All nameservers", 15) == 0) {
         level = EVENT_LOG_MSG;
-        if (strstr(text, " has failed") != NULL)
+        if (strstr(text, " has failed:") != NULL) {
+            LEV_ADD(&lev_dns_failures_at[lev_dns_place(text + 11)], 1);
             LEV_ADD(&lev_dns_failures, 1);
+        }
     }
     else if (!LEV_RELAXED(&lev_log_debugging))
         return;
