@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Optional
 
 import pytest
-from http_peer import DEADLINE, Client, ask, exchange, get, read_all, split
+from http_peer import DEADLINE, Client, ask, exchange, get, read_all, read_head, split
 
 from libevent_cffi import EventBase
 from libevent_cffi.buffer import Buffer
@@ -548,6 +549,48 @@ def test_a_length_that_is_told_is_kept(plain_base: EventBase, one: Server) -> No
     one.handler = handle
     assert split(ask(plain_base, one, get("/whole")))[2] == b"abcd"
     assert not ask(plain_base, one, b"GET / HTTP/1.1\r\n\r\n").endswith(b"abcd")
+
+
+@pytest.mark.parametrize("sent", [4, 3])
+def test_a_client_need_not_wait_for_end(base: EventBase, server: Server, sent: int) -> None:
+    """One that leaves with all that Content-Length said has left after the answer; before, it is lost."""
+    told: list[str] = []
+
+    def left(request: Request, how: str) -> None:
+        told.append(how)
+        assert request.closed
+        base.call_soon(end, request)
+
+    def end(request: Request) -> None:
+        if sent < 4:
+            with pytest.raises(BrokenPipeError):
+                request.end()
+        else:
+            request.end()
+            with pytest.raises(ClosedError, match="answered already"):
+                request.end()
+        assert request.client_gone == (sent < 4)
+        told.append("ended")
+
+    def handle(request: Request) -> None:
+        request.on_complete = lambda request: left(request, "complete")
+        request.on_close = lambda request: left(request, "close")
+        request.start(headers={"Content-Length": "4"})
+        request.send_chunk(b"abcd"[:sent])
+
+    server.handler = handle
+
+    def talk(sock: socket.socket) -> bytes:
+        sock.sendall(get())
+        return read_head(sock) + sock.recv(sent, socket.MSG_WAITALL)
+
+    answer = Client(base, server.bind(("127.0.0.1", 0)).address, talk).finish()
+    limit = time.monotonic() + DEADLINE
+    while "ended" not in told:
+        assert time.monotonic() < limit
+        base.poll(1)
+    assert answer.endswith(b"abcd"[:sent])
+    assert told == ["complete" if sent == 4 else "close", "ended"]
 
 
 @pytest.mark.parametrize("keep", ["close", "keep-alive"])

@@ -38,6 +38,7 @@ class _Extra:
 
     __slots__ = (
         "body",
+        "complete",
         "connection",
         "guest",
         "headers",
@@ -50,6 +51,7 @@ class _Extra:
         "on_end",
         "ready",
         "told",
+        "unended",
         "waiting",
     )
 
@@ -69,6 +71,10 @@ class _Extra:
         self.told = False
         #: Its connection came to its end before all was written.
         self.lost = False
+        #: start() was called, and not end().
+        self.unended = False
+        #: All was written all the same: the client has left when it had all that was promised.
+        self.complete = False
         #: Gives back what belongs to its answer.
         self.on_end: Optional[Callable[[], object]] = None
         #: Who speaks something else on its connection now.

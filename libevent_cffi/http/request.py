@@ -200,6 +200,7 @@ class Request(Incoming):
         if what in (lib.LEV_TELL_GONE, lib.LEV_TELL_LOST):
             extra.told = True
         extra.lost = what == lib.LEV_TELL_LOST
+        extra.complete = what == lib.LEV_TELL_COMPLETE and extra.unended
         if what in (lib.LEV_TELL_COMPLETE, lib.LEV_TELL_LOST):
             self._server._requests.pop(self._number, None)
             extra.end()
@@ -394,7 +395,8 @@ class Request(Incoming):
         Send the head of an answer, whose body send_chunk() sends, and end() ends.
 
         With a header Content-Length the body has to be as long as that says; without, it goes out in chunks,
-        or, to HTTP/1.0, until the connection is closed.  No timeout runs while it pauses.
+        or, to HTTP/1.0, until the connection is closed.  No timeout runs while it pauses.  A client that has
+        got all of Content-Length and leaves before end() has left after the answer: on_complete is called.
 
         Raises as reply().
 
@@ -412,7 +414,7 @@ class Request(Incoming):
             if is_new:
                 requests.pop(number, None)
             self._refuse(result, "evhttp_send_reply_start")
-        self._answered = True
+        self._answered = self._more().unended = True
 
     def send_chunk(
         self,
@@ -463,8 +465,10 @@ class Request(Incoming):
         Wraps: evhttp_send_reply_end() <event2/http.h>; libevent >= 1.4.
         """
         result = lib.lev_sreq_end(self._server._c, self._number)
-        if result < 0:
+        extra = self._more()
+        if result < 0 and not (result == _NO_REQUEST and extra.complete):
             self._refuse(result, "evhttp_send_reply_end")
+        extra.complete = extra.unended = False
 
     def close(self) -> None:
         """

@@ -448,9 +448,17 @@ static void lev_sreq_watch(struct lev_sreq *r)
     event_add(&r->watch, lev_timeout(wait < 0 && r->deadline > 0 ? 0 : wait, &tv));
 }
 
+/* What Content-Length promised is written, and only end() is wanting: a client may leave when it has counted. */
+static int lev_sreq_has_all(const struct lev_sreq *r)
+{
+    return r->state == LEV_SREQ_STARTED && r->left == 0 && !r->is_reading
+        && evbuffer_get_length(bufferevent_get_output(r->conn->bev)) == 0;
+}
+
 /* Its connection has come to its end before it was answered, or before all of that was written. */
 static void lev_sreq_lost(struct lev_sreq *r)
 {
+    r->has_all = lev_sreq_has_all(r);
     r->is_orphan = r->req != NULL && r->req->evcon == NULL;
     r->conn->request = NULL;
     r->conn = NULL;
@@ -459,7 +467,7 @@ static void lev_sreq_lost(struct lev_sreq *r)
         lev_sreq_dequeue(r);
         r->is_undelivered = 0;
     } else
-        lev_sreq_tell(r, LEV_TELL_LOST);
+        lev_sreq_tell(r, r->has_all ? LEV_TELL_COMPLETE : LEV_TELL_LOST);
     r->is_gone = 1;
     if (r->server == NULL)
         return;
@@ -1318,7 +1326,10 @@ static int lev_sreq_end(struct lev_http *h, int64_t token)
     if (entered < 0)
         return entered;
     result = lev_sreq_may_go_on(r);
-    if (result == 0) {
+    if (r->has_all && r->state == LEV_SREQ_STARTED) {
+        r->state = LEV_SREQ_ANSWERED;
+        result = 0;
+    } else if (result == 0) {
         r->state = LEV_SREQ_ANSWERED;
         if (r->left > 0) {
             lev_sconn_doom(r->conn);

@@ -138,6 +138,7 @@ struct lev_sreq {
     int is_reading;             /* its body is still coming: an answer has to wait, see lev_on_headers() */
     int is_streamed;            /* that goes to Python piece by piece */
     int has_ended;              /* end() was called meanwhile */
+    int has_all;                /* the client took all that was promised, and left before end() */
     int status;                 /* of that answer */
     char *reason;
     struct evbuffer *kept;      /* of the body, and not delivered */
