@@ -21,7 +21,7 @@ from libevent_cffi import EventBase, Listener, util
 from libevent_cffi._native import lib
 from libevent_cffi.bufferevent import BufferEvent, RateLimit
 from libevent_cffi.errors import ClosedError, FeatureUnavailableError, WrongThreadError
-from libevent_cffi.http import BoundSocket, Request, Server
+from libevent_cffi.http import BoundSocket, Connection, Request, Server
 from libevent_cffi.tls import TLSContext
 
 
@@ -41,6 +41,27 @@ def wait_for(base: EventBase, condition: Callable[[], bool]) -> None:
 
 
 # -- addresses -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["bind", "accept"])
+def test_small_pieces_do_not_wait_for_each_other(plain_base: EventBase, server: Server, how: str) -> None:
+    """Both sides have TCP_NODELAY: without it a piece waits until the last one is confirmed."""
+    found = []
+
+    def handle(request: Request) -> None:
+        found.append(request.connection.bufferevent.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        request.reply(200)
+
+    server.handler = handle
+    address = ("127.0.0.1", 0)
+    bound = server.bind(address) if how == "bind" else server.accept(socket.create_server(address))
+    client = Connection(plain_base, bound.address)
+    client.request("GET", "/").wait(DEADLINE)
+    assert client.bufferevent is not None
+    found.append(client.bufferevent.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    assert all(found)
+    assert len(found) == 2
+    client.close()
 
 
 def test_it_listens_on_several_addresses(plain_base: EventBase, server: Server, tmp_path: Path) -> None:

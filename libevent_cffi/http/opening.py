@@ -151,6 +151,8 @@ class Opening:
         family, address = self._target
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
+            if family != _AF_UNIX:  # or what is sent after another waits until that is confirmed
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._options.local_address is not None and family != _AF_UNIX:
                 sock.bind(self._options.local_address)
             number = sock.connect_ex(address)

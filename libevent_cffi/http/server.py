@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _log = logging.getLogger("libevent")
-_FAMILIES = {socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", socket.AF_INET)}
+_INTERNET = {socket.AF_INET, socket.AF_INET6}
+_FAMILIES = {*_INTERNET, getattr(socket, "AF_UNIX", socket.AF_INET)}
 
 
 class Server(Serving):
@@ -151,7 +152,8 @@ class Server(Serving):
         """
         Listen on *address*: (host, port), with port 0 for one that is free, or the path of a UNIX socket.
 
-        *tls* is a TLSContext.server() for this address.  The rest is as for a Listener.
+        *tls* is a TLSContext.server() for this address.  The rest is as for a Listener.  Its connections have
+        TCP_NODELAY: pieces of an answer go out as they are sent.
 
         Raises OSError, ValueError, TypeError, ClosedError, WrongThreadError.
 
@@ -210,7 +212,10 @@ class Server(Serving):
     ) -> BoundSocket:
         if sock.family not in _FAMILIES:
             raise ValueError(f"HTTP is served over TCP and UNIX sockets, not over {sock.family!r}")
-        bound = BoundSocket._make(self, sock, file, self._tls if tls is None else _check_tls(tls))
+        context = self._tls if tls is None else _check_tls(tls)
+        if sock.family in _INTERNET:  # connections inherit it; a piece would wait until the last is confirmed
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound = BoundSocket._make(self, sock, file, context)
         self._bound = [*self._bound, bound]
         self._hold()
         return bound
