@@ -1,4 +1,9 @@
-"""HTTP server and client: event2/http.h."""
+"""
+HTTP server and client: event2/http.h.
+
+A Server gives each Request to a handler, which answers it.  fetch() asks for one URL, and a Connection for
+any number of targets of one server; each is a ClientRequest, an operation that gives a Response.
+"""
 
 from __future__ import annotations
 

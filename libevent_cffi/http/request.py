@@ -239,8 +239,10 @@ class Request(Incoming):
         Say that the answer comes after the handler has returned.
 
         The server keeps the request until then, at most for its *reply_timeout*, also when its client has
-        left meanwhile: answer it, or close() it, all the same.  Raises ClosedError when it was answered,
-        BrokenPipeError, WrongThreadError.
+        left meanwhile: answer it, or close() it, all the same.  Where that raises BrokenPipeError in a
+        callback that is not the request's, such as a timer's, it leaves dispatch(): look at *closed* first.
+
+        Raises ClosedError when it was answered, BrokenPipeError, WrongThreadError.
         """
         self._hold(1)
 

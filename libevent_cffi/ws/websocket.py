@@ -87,7 +87,7 @@ class WebSocket(Speaking):
           any.  None: those of the host that the request is for.  What is no page names no origin, and may.
         - *max_message_size*: more bytes in a message end it with 1009.
         - *ping_interval*: seconds after which a ping is sent, again and again; a client from which nothing
-          has come until the next one is given up.
+          has come until the next one is given up.  None: no pings, and who vanished is not noticed.
 
         Headers that are in the request's *response_headers* go out too.  No read timeout of the server runs
         any more; a client that takes nothing for its write timeout is given up.
