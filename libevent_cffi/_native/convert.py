@@ -181,6 +181,8 @@ _UNIX_PATH_SIZE = 104 if _HAS_SA_LEN else 108
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _SOCKADDR_SIZE = 128
 _PORT = re.compile("[0-9]{1,5}")
+#: "127.0.0.1:80" and "http://..." are meant for something else than a UNIX socket of that name.
+_NO_PATH = re.compile(r"[^/\0]*:[0-9]{1,5}\Z|[a-z][a-z0-9+]*://")
 
 
 def sockaddr_to_c(address: Address) -> tuple[Any, int]:
@@ -313,6 +315,13 @@ def _pack_unix(path: Any) -> bytes:
         raise ValueError("this system has no UNIX sockets")
     if isinstance(path, bytes) and path.startswith(b"\0"):
         name = path
+    elif not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"an address is (host, port), or the path of a UNIX socket, not {path!r}")
+    elif isinstance(path, str) and _NO_PATH.match(path):
+        raise ValueError(
+            f"{path!r} would be the path of a UNIX socket: an address of TCP is (host, port), and a path that"
+            f" looks like one is written as './{path}'"
+        )
     else:
         name = c_path(path, "the address") + b"\0"
     if len(name) > _UNIX_PATH_SIZE:

@@ -14,11 +14,13 @@ from .names import encode_name
 from .options import ResolverOptions, encode_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Unpack
 
     from ..types import InetAddress, StrPath
 
-__all__ = ["DEFAULT_OPTIONS", "Configuration", "read_server"]
+__all__ = ["DEFAULT_OPTIONS", "Configuration", "read_servers"]
 
 _RESOLV_CONF = "/etc/resolv.conf"
 DEFAULT_OPTIONS = DNSOption.SEARCH | DNSOption.NAMESERVERS | DNSOption.MISC
@@ -49,7 +51,7 @@ class Configuration(children.Child):
             self._load_resolv_conf(None if resolv_conf is True else resolv_conf, which)
             self._set(encoded, options)  # they count more than the file
         for memory, length in servers:
-            self._addread_server(memory, length)
+            self._add_server(memory, length)
         if hosts is not False:
             self.load_hosts(None if hosts is True else hosts)
         if domains is not None:
@@ -130,9 +132,9 @@ class Configuration(children.Child):
         Wraps: evdns_base_nameserver_add() evdns_base_nameserver_ip_add() evdns_base_nameserver_sockaddr_add()
         <event2/dns.h>; libevent >= 2.0.
         """
-        self._addread_server(*read_server(address))
+        self._add_server(*read_server(address))
 
-    def _addread_server(self, memory: Any, length: int) -> None:
+    def _add_server(self, memory: Any, length: int) -> None:
         result = lib.lev_resolver_add_nameserver(self._c, memory, length)
         if self._checked(result, "evdns_base_nameserver_sockaddr_add") in (1, 2):
             raise OSError(errno.EADDRNOTAVAIL, "libevent cannot open a socket to this name server")
@@ -237,6 +239,13 @@ class Configuration(children.Child):
         Wraps: evdns_base_clear_host_addresses() <event2/dns.h>; libevent >= 2.1.
         """
         self._checked(lib.lev_resolver_clear_hosts(self._c), "evdns_base_clear_host_addresses")
+
+
+def read_servers(addresses: Iterable[Union[str, InetAddress]]) -> list[tuple[Any, int]]:
+    given: Any = addresses
+    if isinstance(given, str) or (isinstance(given, tuple) and given and isinstance(given[-1], int)):
+        raise TypeError(f"nameservers are several: [{given!r}], not {given!r}")
+    return [read_server(each) for each in given]
 
 
 def read_server(address: Union[str, InetAddress]) -> tuple[Any, int]:

@@ -15,7 +15,7 @@ from ..event.arguments import check_base
 from ..flags import DNSOption, check_flags
 from .addrinfo import Wanted, read_addresses
 from .answers import Answer, Found, name_server_error, read_answer
-from .configuration import DEFAULT_OPTIONS, Configuration, read_server
+from .configuration import DEFAULT_OPTIONS, Configuration, read_servers
 from .names import encode_name, packed_address
 from .options import ResolverOptions, encode_options
 from .queries import Query
@@ -84,7 +84,9 @@ class Resolver(Configuration):
         self._check_new()
         check_base(base)
         encoded = list(encode_options(options))
-        servers = [read_server(each) for each in nameservers]
+        servers = read_servers(nameservers)
+        if isinstance(search, str):
+            raise TypeError(f"search is several domains: [{search!r}], not {search!r}")
         domains = None if search is None else [encode_name(each, "search") for each in search]
         which = DNSOption(check_flags(DNSOption, resolv_conf_options, "resolv_conf_options"))
         if servers:

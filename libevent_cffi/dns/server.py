@@ -168,6 +168,8 @@ def _sockets(
     address: Union[InetAddress, HasFileno, int, Any], tcp: bool
 ) -> tuple[socket.socket, Optional[socket.socket]]:
     """Make the UDP socket and, with *tcp*, the listening one on the same port."""
+    if isinstance(address, (str, bytes)):
+        raise TypeError(f"address is (host, port) or a UDP socket, not {address!r}")
     if not isinstance(address, tuple):
         sock = _take_over(address)
         return sock, _listen(sock.getsockname()) if tcp else None

@@ -22,7 +22,11 @@ __all__ = ["checked_bufferevent", "checked_callback", "has_body", "is_readable"]
 def has_body(body: Union[BytesLike, str, Buffer]) -> bool:
     if isinstance(body, (str, Buffer)):
         return len(body) > 0
-    with memoryview(body) as view:
+    try:
+        view = memoryview(body)
+    except TypeError:
+        raise TypeError(f"a body is bytes-like, a str or a Buffer, not {type(body).__name__}") from None
+    with view:
         return view.nbytes > 0
 
 

@@ -218,3 +218,5 @@ def check_target(method: str, target: str) -> None:
         raise ValueError(
             f"{target!r} cannot be a target: ASCII without spaces; uri_encode() encodes what is not"
         )
+    if not target.startswith("/") and "://" not in target and target != "*" and method != "CONNECT":
+        raise ValueError(f"{target!r} cannot be a target: a path begins with '/'")

@@ -102,7 +102,9 @@ def _where(url: URI) -> _Where:
     if scheme in ("http+unix", "https+unix") and url.host:
         return _Where(secure, uri_decode(url.host), target)
     if scheme not in ("http", "https") or not (url.host or url.unix_socket):
-        raise ValueError(f"a URL with http, https, http+unix or https+unix, and a host, not {str(url)!r}")
+        raise ValueError(
+            f"{str(url)!r} is no URL to fetch: that has http, https, http+unix or https+unix, and a host"
+        )
     if url.unix_socket:
         return _Where(secure, url.unix_socket, target)
     host = uri_decode(url.host or "").decode("utf-8", "replace").removeprefix("[").removesuffix("]")

@@ -157,7 +157,7 @@ class Opening:
                 sock.bind(self._options.local_address)
             number = sock.connect_ex(address)
             if number and number not in _UNDER_WAY and not (number == _FULL_BACKLOG and family == _AF_UNIX):
-                raise check.socket_error("connect", number)
+                raise self._refusal(number)
             self._bev = BufferEvent(self._base, sock, enabled=EventFlag(0))
         if self._timer is None and self._options.connect_timeout is not None:
             self._timer = self._base.call_later(self._options.connect_timeout, self._timed_out)
@@ -181,9 +181,13 @@ class Opening:
         number = _error_of(self._bev.fileno())
         self._drop_event("_writable")
         if number:
-            self._failed(check.socket_error("connect", number))
+            self._failed(self._refusal(number))
         else:
             self._connected()
+
+    def _refusal(self, number: int) -> OSError:
+        assert self._target is not None
+        return OSError(number, f"{os.strerror(number)}: {convert.format_address(self._target[1])}")
 
     def _connected(self) -> None:
         assert self._bev is not None

@@ -135,7 +135,9 @@ class Options:
         """Raise ValueError for a method that is not known, or has a body that it cannot have."""
         may_have_body = self.methods.get(method, _METHODS.get(method))
         if may_have_body is None:
-            raise ValueError(f"unknown method {method!r}: methods={{{method!r}: True}} declares one")
+            known = method.upper()
+            hint = f"{known!r} is one" if known in _METHODS else f"methods={{{method!r}: True}} declares one"
+            raise ValueError(f"unknown method {method!r}: {hint}")
         if has_body and not may_have_body:
             raise ValueError(f"{method} cannot have a body")
 

@@ -87,7 +87,12 @@ def body_for_c(body: Union[BytesLike, str, Buffer]) -> tuple[Any, int, Any, Opti
         data: BytesLike = body.encode("utf-8", "surrogateescape")
     else:
         data = body
-    memory = export(data)
+    try:
+        memory = export(data)
+    except TypeError:
+        raise TypeError(
+            f"a body is bytes-like, a str or a Buffer, not {type(body).__name__}; reply_json() sends values"
+        ) from None
     if len(memory) < LEND:
         return memory, len(memory), ffi.NULL, None
     lent = Buffer()

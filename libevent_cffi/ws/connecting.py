@@ -91,7 +91,9 @@ def connect(
     parsed = url if isinstance(url, URI) else URI(url)
     scheme = _SCHEMES.get((parsed.scheme or "").lower())
     if scheme is None or not parsed.host or parsed.fragment is not None:
-        raise ValueError(f"a URL with ws or wss, a host, and no fragment, not {str(parsed)!r}")
+        raise ValueError(
+            f"{str(parsed)!r} is no URL of a WebSocket: that has ws or wss, a host, and no fragment"
+        )
     where = _where(parsed.replace(scheme=scheme))
     key = handshake.new_key()
     asked: Headers = handshake.question(headers, key, subprotocols)
