@@ -479,6 +479,7 @@ Request(server, number)
     sendfile(file, *, content_type=None, headers=(), ranges=True)
     server
     start(status=200, *, headers=(), reason=None, content_type=None)
+    status
     target
     text()
     unsent

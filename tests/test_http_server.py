@@ -15,7 +15,7 @@ from http_peer import DEADLINE, Client, ask, exchange, get, read_all, read_head,
 from libevent_cffi import EventBase
 from libevent_cffi.buffer import Buffer
 from libevent_cffi.errors import ClosedError
-from libevent_cffi.http import Request, Server
+from libevent_cffi.http import Request, Server, fetch
 
 
 @pytest.fixture
@@ -414,6 +414,32 @@ def test_on_complete_is_told(base: EventBase, server: Server) -> None:
 
 def leave_at_once(sock: socket.socket) -> None:
     sock.sendall(b"GET /p HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def test_the_status_of_an_answer_is_told(plain_base: EventBase, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever gave it: a handler, or the server for one that raised or is missing; None before."""
+    told: list[Any] = []
+
+    def complete(request: Request) -> None:
+        told.append((request.path, request.status))
+        plain_base.call_soon(over, request)
+
+    def over(request: Request) -> None:
+        with pytest.raises(ClosedError):
+            request.status  # noqa: B018
+
+    def first(request: Request) -> None:
+        assert request.status is None
+        request.on_complete = complete
+
+    with Server(plain_base, on_request=first) as server:
+        server.route("/made", lambda request: request.reply(201))
+        server.route("/fails", lambda request: 1 / 0)
+        port = server.bind(("127.0.0.1", 0)).port
+        for path in ("/made", "/fails", "/missing"):
+            fetch(plain_base, f"http://127.0.0.1:{port}{path}").wait(DEADLINE)
+        plain_base.poll()
+    assert told == [("/made", 201), ("/fails", 500), ("/missing", 404)]
 
 
 def test_a_client_that_leaves_is_told_at_once(base: EventBase, server: Server) -> None:

@@ -247,6 +247,7 @@ KINDS = {
             "text": lambda it: it.text(),
             "defer": lambda it: it.defer(),
             "start": lambda it: it.start(),
+            "status": lambda it: it.status,
             "send_chunk": lambda it: it.send_chunk(b"x"),
             "end": lambda it: it.end(),
             "reply": lambda it: it.reply(),

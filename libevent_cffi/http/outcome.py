@@ -48,6 +48,18 @@ class Outcome(Incoming):
         return state >= 0 and state & STATE >= lib.LEV_SREQ_STARTED
 
     @property
+    def status(self) -> Optional[int]:
+        """
+        The status of its answer, None before there is one: for a log, in on_complete and on_close too.
+
+        Raises ClosedError when the request is over and everything about it is gone, WrongThreadError.
+
+        Wraps: evhttp_request_get_response_code() <event2/http.h>; libevent >= 1.4.
+        """
+        status, _ = self._answer()
+        return status or None
+
+    @property
     def closed(self) -> bool:
         """
         Can nothing be sent any more: it was answered or given up, or the client is gone?

@@ -900,7 +900,7 @@ static void lev_sreq_answer(struct lev_sreq *r, struct lev_text *text)
     const char *length = evhttp_find_header(r->req->output_headers, "Content-Length");
     char status[12];
 
-    evutil_snprintf(status, sizeof(status), "%d", r->req->response_code);
+    evutil_snprintf(status, sizeof(status), "%d", r->status != 0 ? r->status : r->req->response_code);
     lev_text_add(text, status);
     lev_text_add(text, length != NULL ? length : "");
 }
