@@ -11,6 +11,7 @@ from http_peer import DEADLINE
 
 from libevent_cffi import EventBase, dns
 from libevent_cffi.http import Connection, Request, Server, fetch
+from libevent_cffi.ws import WebSocket
 
 Call = Callable[[EventBase], object]
 
@@ -95,6 +96,18 @@ def test_an_answer_that_is_none_is_told_what_can_be_one(plain_base: EventBase, b
     assert told == [
         f"a body is bytes-like, a str or a Buffer, not {type(body).__name__}; reply_json() sends values"
     ]
+
+
+@pytest.mark.parametrize("how", ["send", "ping"])
+def test_a_message_that_is_none_is_told_what_can_be_one(plain_base: EventBase, how: str) -> None:
+    """A WebSocket stays open."""
+    pytest.importorskip("wsproto")
+    with Server(plain_base, WebSocket.accept) as server:
+        url = f"ws://127.0.0.1:{server.bind(('127.0.0.1', 0)).port}/"
+        with WebSocket.connect(plain_base, url).wait(DEADLINE) as made:
+            with pytest.raises(TypeError, match=r"a message is str or bytes-like, .*not dict; json"):
+                getattr(made, how)({})
+            assert not made.closed
 
 
 def test_a_refused_connection_says_which(plain_base: EventBase) -> None:

@@ -246,7 +246,7 @@ class WebSocket(Speaking):
         Wraps: evws_send_text() evws_send_binary() evws_send() <event2/ws.h>; libevent >= 2.2, here their
         effect on any.
         """
-        self._write(data if isinstance(data, (str, bytes)) else bytes(memoryview(data)), Framing.message)
+        self._write(data if isinstance(data, str) else _bytes_of(data), Framing.message)
 
     def ping(self, data: BytesLike = b"") -> None:
         """
@@ -254,7 +254,7 @@ class WebSocket(Speaking):
 
         Raises ValueError, TypeError, ClosedError, WrongThreadError.
         """
-        self._write(bytes(memoryview(data)), Framing.ping)
+        self._write(_bytes_of(data), Framing.ping)
 
     def _write(self, data: Any, frame: Callable[[Framing, Any], bytes]) -> None:
         self._check_open()
@@ -299,3 +299,11 @@ def _sites(origins: Iterable[str]) -> frozenset[str]:
         if not isinstance(each, str):
             raise TypeError(f"origins must be str, not {each!r}")
     return frozenset(each.lower().rstrip("/") for each in found)
+
+
+def _bytes_of(data: BytesLike) -> bytes:
+    try:
+        return data if type(data) is bytes else bytes(memoryview(data))
+    except TypeError:
+        what = f"a message is str or bytes-like, and a ping bytes-like, not {type(data).__name__}"
+        raise TypeError(f"{what}; json.dumps() makes text of values") from None
