@@ -841,6 +841,7 @@ def test_other_threads_are_refused(
             lambda: resolver.resolve_ipv4("usual.example"),
             lambda: resolver.getaddrinfo("usual.example", 80),
             lambda: resolver.nameservers,
+            lambda: resolver.set_options(timeout=0.25),
             resolver.resume,
             resolver.close,
         ):
@@ -854,8 +855,9 @@ def test_other_threads_are_refused(
     plain_base.call_soon(thread.start)
     run(plain_base, exit_on_empty=False)
     thread.join()
-    assert len(refused) == 5
+    assert len(refused) == 6
     assert resolver.pending == 0
+    assert resolver._options.get("timeout") != 0.25
 
 
 def test_nothing_is_left_behind(

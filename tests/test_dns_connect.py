@@ -94,9 +94,9 @@ def test_failures(plain_base: EventBase, resolver: Resolver, listener: Listener)
     """Of the look-up, of all addresses, and for want of time."""
     with pytest.raises(DNSError):
         connect(plain_base, ("missing.example", 80), resolver=resolver).wait(10)
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionRefusedError, match=rf": 127\.0\.0\.3:{listener.port}$"):
         connect(plain_base, ("refused.example", listener.port), resolver=resolver).wait(10)
-    with pytest.raises(TimeoutError, match=r"no connection after 0\.05 s"):
+    with pytest.raises(TimeoutError, match=r"no connection to silent\.example, port 80, after 0\.05 s"):
         connect(plain_base, ("silent.example", 80), resolver=resolver, timeout=0.05).wait(10)
     for wrong in (80, None, ("good.example",), (1, 2)):
         with pytest.raises((TypeError, ValueError)):
@@ -111,7 +111,7 @@ def test_a_unix_socket(plain_base: EventBase, tmp_path: Any) -> None:
     path = str(tmp_path / "socket")
     with Listener(plain_base, path, lambda own, sock, peer: sock.close()):
         connect(plain_base, path).wait(10).close()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f": {path}$"):
         connect(plain_base, path).wait(10)
 
 

@@ -43,6 +43,11 @@ MISTAKES: dict[str, tuple[Call, type[Exception], str]] = {
         TypeError,
         r"nameservers are several: \[\('127.0.0.1', 53\)\]",
     ),
+    "a search domain that is none": (
+        lambda base: dns.Resolver(base, resolv_conf=False).add_search(5),  # type: ignore[arg-type]
+        TypeError,
+        "domain must be str, not int",
+    ),
     "one search domain": (
         lambda base: dns.Resolver(base, search="example.org"),
         TypeError,

@@ -70,11 +70,11 @@ class Configuration(children.Child):
         self._set(list(encode_options(options)), options)
 
     def _set(self, encoded: list[tuple[bytes, bytes]], options: ResolverOptions) -> None:
-        self._options.update(options)
+        known = {**self._options, **options}
         if hasattr(lib, "DNS_QUERY_IGNTC"):
-            if self._options.get("ignore_tc", True):
+            if known.get("ignore_tc", True):
                 encoded = [*encoded, (b"ignore-tc:", b"")]
-            if self._options.get("use_vc") or not self._options.get("ignore_tc", True):
+            if known.get("use_vc") or not known.get("ignore_tc", True):
                 self._avoid_tcp_retries()
                 encoded = [pair for pair in encoded if pair[0] != b"attempts:"]
         for name, value in encoded:
@@ -82,11 +82,11 @@ class Configuration(children.Child):
             if result == lib.LEV_ERRNO:
                 raise ValueError(f"libevent does not take {value.decode()!r} for {name.decode()[:-1]}")
             self._checked(result, "evdns_base_set_option")
-        self._set_patience()
+        self._set_patience(known)
+        self._options = known
 
-    def _set_patience(self) -> None:
+    def _set_patience(self, options: dict[str, Any]) -> None:
         # What libevent may take for one name: by UDP, and once more by TCP, where there is that.
-        options = self._options
         tries = max(options.get("attempts", 3), 1) + 1 if hasattr(lib, "DNS_QUERY_USEVC") else 0
         seconds = options.get("timeout", 5.0) * tries
         skew, most = options.get("getaddrinfo_allow_skew", 3.0), options.get("max_inflight", 64)
@@ -137,7 +137,8 @@ class Configuration(children.Child):
     def _add_server(self, memory: Any, length: int) -> None:
         result = lib.lev_resolver_add_nameserver(self._c, memory, length)
         if self._checked(result, "evdns_base_nameserver_sockaddr_add") in (1, 2):
-            raise OSError(errno.EADDRNOTAVAIL, "libevent cannot open a socket to this name server")
+            where = convert.format_address(convert.sockaddr_from_c(memory, length))
+            raise OSError(errno.EADDRNOTAVAIL, f"libevent cannot open a socket to name server {where}")
 
     @property
     def nameservers(self) -> list[InetAddress]:
@@ -198,6 +199,8 @@ class Configuration(children.Child):
 
         Wraps: evdns_base_search_add() <event2/dns.h>; libevent >= 2.0.
         """
+        if not isinstance(domain, str):
+            raise TypeError(f"domain must be str, not {type(domain).__name__}")
         encoded = encode_name(domain.lstrip("."), "domain")
         self._checked(lib.lev_resolver_add_search(self._c, encoded), "evdns_base_search_add")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import socket
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import convert
+from .._native.check import asked_for
 from ..bufferevent import BufferEvent
+from ..errors import TLSError
 from ..event import Operation
 from ..event.arguments import check_base
 from ..flags import BufferEventFlag, EventFlag
@@ -84,14 +88,14 @@ class _Race(Operation[BufferEvent]):
     def _begin(self, tls: Optional[TLSContext], hostname: Optional[str], delay: float) -> None:
         self._tls, self._hostname, self._delay = tls, hostname, delay
         self._query = None
-        self._attempts: list[BufferEvent] = []
+        self._attempts: dict[BufferEvent, Any] = {}
         self._left: list[Any] = []
         self._timers: list[Timer] = []
         self._last: Optional[Exception] = None
 
     def _run(self, address: Address, resolver: Optional[Resolver], limit: Optional[float]) -> None:
         if limit is not None:
-            self._timers.append(self._base.call_later(limit, self._too_late, limit))
+            self._timers.append(self._base.call_later(limit, self._too_late, address, limit))
         if isinstance(address, tuple):
             host, port, *rest = address
             if self._hostname is None:
@@ -129,10 +133,10 @@ class _Race(Operation[BufferEvent]):
                 server_hostname=self._hostname if self._tls is not None else None,
                 enabled=EventFlag.WRITE,
             )
-            self._attempts.append(bev)
+            self._attempts[bev] = target
             bev.connect(target)
         except OSError as error:
-            self._failed(error)
+            self._failed(_with_address(error, target))
             return
         if self._left:
             self._timers.append(self._base.call_later(self._delay, self._next))
@@ -141,15 +145,16 @@ class _Race(Operation[BufferEvent]):
         if self._done:
             return
         if what & BufferEventFlag.CONNECTED:
-            self._attempts.remove(bev)
+            del self._attempts[bev]
             bev.on_event = None
             bev.enable(EventFlag.READ | EventFlag.WRITE)
             self._end(bev)
             return
         bev.close()
-        if bev in self._attempts:
-            self._attempts.remove(bev)
-        self._failed(error or ConnectionError("the connection ended before it stood"))
+        target = self._attempts.pop(bev, None)
+        if target is not None:
+            failure = error or ConnectionError("the connection ended before it stood")
+            self._failed(_with_address(failure, target))
 
     def _failed(self, error: Exception) -> None:
         self._last = error
@@ -158,8 +163,12 @@ class _Race(Operation[BufferEvent]):
         elif not any(not attempt.closed for attempt in self._attempts):
             self._end(error=self._last)
 
-    def _too_late(self, limit: float) -> None:
-        self._end(error=TimeoutError(f"there is no connection after {limit} s"))
+    def _too_late(self, address: Address, limit: float) -> None:
+        if isinstance(address, tuple):
+            where = asked_for(*address[:2])
+        else:
+            where = convert.format_address(os.fsdecode(address))
+        self._end(error=TimeoutError(errno.ETIMEDOUT, f"no connection to {where}, after {limit:g} s"))
 
     def _end(self, value: Optional[BufferEvent] = None, error: Optional[Exception] = None) -> None:
         self._stop()
@@ -179,3 +188,10 @@ class _Race(Operation[BufferEvent]):
 
     def _abandon(self) -> None:
         self._stop()
+
+
+def _with_address(error: Exception, target: Any) -> Exception:
+    """Return *error* with the address that was tried: a name may have several."""
+    if isinstance(error, TLSError) or not isinstance(error, OSError) or error.errno is None:
+        return error
+    return OSError(error.errno, f"{error.strerror}: {convert.format_address(target)}")
