@@ -192,7 +192,7 @@ def sockaddr_to_c(address: Address) -> tuple[Any, int]:
 
     A tuple is the socket module's: (host, port), for IPv6 also with flowinfo and scope_id; an empty host is
     0.0.0.0.  str, bytes or PathLike is a UNIX socket, bytes that begin with NUL an abstract name.  ValueError
-    for a host that is a name, a port that is none, and a path that is too long.
+    for a host that is a name, a port that is none, a path that is too long, and text such as "127.0.0.1:80".
     """
     data = _pack_inet(address) if isinstance(address, tuple) else _pack_unix(address)
     memory = ffi.new("struct sockaddr[]", _SOCKADDR_SIZE // ffi.sizeof("struct sockaddr"))

@@ -60,6 +60,9 @@ class Server(Serving):
     - *bufferevent_factory*: ``bufferevent_factory(base)`` makes the BufferEvent of each connection, without a
       socket yet.  If it raises, the connection is refused.
 
+    All but *tls*, *allowed_methods* and *methods* are attributes too, which can be set at any time, and
+    raise what the constructor does.
+
     It is held by its base while it listens or has connections.
 
     Raises TypeError, ValueError, ClosedError, WrongThreadError, FeatureUnavailableError.
