@@ -217,6 +217,9 @@ Listener(base, address, callback, *args, plain_fd=False, backlog=None, enabled=T
 """
 
 DNS = """
+connect(base, address, callback=None, *args, resolver=None, tls=None, server_hostname=None,
+        attempt_delay=0.25, timeout=None)
+error_text(code)
 Answer(name, type, records, ttl, canonical_name=None)
     name
     type
@@ -333,6 +336,14 @@ Decoder(data)
 """
 
 RPC = """
+array(item, *, default_factory=<class 'list'>)
+data(tag, *, length=None, **options)
+int32(tag, **options)
+int64(tag, **options)
+load(path)
+loads(text, *, filename='<string>')
+string(tag, **options)
+struct(tag, message, **options)
 Call()
     name
     request
@@ -440,6 +451,12 @@ Buffer(data=b'', *, defer_callbacks_to=None)
 """
 
 HTTP = """
+fetch(base, url, callback=None, *args, method='GET', headers=(), body=b'', follow_redirects=0,
+      on_headers=None, on_chunk=None, **options)
+html_escape(text)
+parse_query(text, *, nonconformant=False, last_value=False)
+uri_decode(text, *, plus_as_space=False)
+uri_encode(text, *, space_as_plus=False)
 BoundSocket()
     address
     base
@@ -825,7 +842,7 @@ def inherited(cls: type) -> set[str]:
 
 
 def surface(module: Any) -> dict[str, set[str]]:
-    """Return the classes of *module* with their public members, as described()."""
+    """Return the classes of *module* with their public members, and its functions, as described()."""
     found: dict[str, set[str]] = {}
     for name in module.__all__:
         cls = getattr(module, name)
@@ -838,6 +855,8 @@ def surface(module: Any) -> dict[str, set[str]]:
                 continue
             members |= set(getattr(cls, "__dataclass_fields__", ()))
             found[described(name, cls)] = {described(key, _static(cls, key)) for key in members}
+        elif inspect.isfunction(cls):
+            found[described(name, cls)] = set()
     return found
 
 
