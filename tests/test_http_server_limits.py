@@ -798,3 +798,35 @@ def test_the_page_of_an_error_may_do_anything(
     assert answer == b"" or split(answer)[0] == 400
     assert ("no page" in caplog.text) == (what == "raise")
     assert answer or what not in ("raise", "interrupt", "break")
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_what_was_not_read_costs_no_answer(plain_base: EventBase, server: Server, how: str) -> None:
+    """What a client has sent after the last request that is answered does not reset its connection."""
+    size = 200000
+
+    def handle(request: Request) -> None:
+        if how == "stop":
+            server.stop()
+        request.reply(200, b"x" * size, headers={"Connection": "close"} if how == "close" else {})
+
+    server.handler = handle
+    server.bind(("127.0.0.1", 0))
+
+    def talk(sock: socket.socket) -> bytes:
+        more = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n" + b"y" * 70000
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + more)
+        sock.recv(1, socket.MSG_PEEK)
+        closed.wait(DEADLINE)
+        return read_all(sock)
+
+    closed = threading.Event()
+
+    def look() -> None:
+        if server.closed or not server.connections:
+            closed.set()
+            timer.close()
+
+    timer = plain_base.every(0.005, look)
+    answer = Client(plain_base, server.bound[0].address, talk).finish()
+    assert len(split(answer)[2]) == size

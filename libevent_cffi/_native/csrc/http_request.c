@@ -1,11 +1,6 @@
 /* Requests that a server answers: what is read of them, what is sent, and what Python is told.  See http_server.h. */
 
 #define LEV_GONE_POLL 1.0       /* seconds between two looks for a client that left, where they have to be taken */
-#ifdef MSG_DONTWAIT
-#define LEV_DONTWAIT MSG_DONTWAIT
-#else
-#define LEV_DONTWAIT 0          /* its sockets do not block anyway */
-#endif
 #define LEV_LARGE_REPLY 32768   /* bytes of a body for which a client may need longer than the read timeout */
 
 #define LEV_ONE_WRITE 8192      /* bytes of a body that are surely written together with the head */

@@ -7,6 +7,13 @@
 #define SHUT_WR SD_SEND
 #endif
 
+#ifdef MSG_DONTWAIT
+#define LEV_DONTWAIT MSG_DONTWAIT
+#else
+#define LEV_DONTWAIT 0          /* its sockets do not block anyway */
+#endif
+
+#define LEV_DRAINS 256          /* pieces of 4 KiB: more than a client has on its way when it does not wait */
 #define LEV_SWEEPS 4            /* in the time that a client has to send the head of a request */
 #define LEV_SLOW 20.0           /* bytes in a second that are enough to count as sending */
 
@@ -285,6 +292,19 @@ static void lev_sconn_hide(struct lev_sconn *c)
     }
 }
 
+/*
+ * A socket that is closed with something unread is reset, and the client loses what it has not read yet of the last
+ * answer: so what it has sent after that is read, as far as it is here.
+ */
+static void lev_sconn_drain(struct lev_sconn *c)
+{
+    char unread[4096];
+    int i;
+
+    for (i = 0; i < LEV_DRAINS && recv(bufferevent_getfd(c->bev), unread, sizeof(unread), LEV_DONTWAIT) > 0; i++)
+        continue;
+}
+
 /* libevent frees the connection. */
 static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
 {
@@ -312,9 +332,9 @@ static void lev_on_sconn_closed(struct evhttp_connection *evcon, void *arg)
         c->tls->say_goodbye(c->ssl, NULL);
         c->tls->stop(c->ssl);
     }
-#if LIBEVENT_VERSION_NUMBER >= 0x02020000
-    shutdown(bufferevent_getfd(c->bev), SHUT_WR);       /* as 2.1: it is closed by a later pass of the loop */
-#endif
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);       /* on 2.2 it is closed by a later pass of the loop only */
+    if (c->request == NULL)
+        lev_sconn_drain(c);
     if (c->is_doomed)
         for (at = &h->doomed; *at != NULL; at = &(*at)->doomed)
             if (*at == c) {
