@@ -477,7 +477,7 @@ def test_a_client_that_only_stops_sending_gets_its_answer(plain_base: EventBase,
             request.reply(200, b"late")
 
     def handle(request: Request) -> None:
-        request.on_close = left
+        request.on_close = request.on_complete = left
         request.defer()
 
     one.handler = handle
@@ -489,7 +489,47 @@ def test_a_client_that_only_stops_sending_gets_its_answer(plain_base: EventBase,
 
     answer = Client(plain_base, one.bind(("127.0.0.1", 0)).address, talk).finish()
     assert split(answer)[2] == b"late"
+    plain_base.poll()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_so_does_one_that_reads_nothing_yet(plain_base: EventBase, one: Server, is_shown: bool) -> None:
+    """However small the answer is that its full socket does not take."""
+    complete: list[Request] = []
+
+    def handle(request: Request) -> None:
+        if is_shown:
+            assert request.connection.bufferevent.fileno() >= 0
+        request.on_complete = complete.append
+        request.reply(200, b"x" * 8000)
+
+    one.handler = handle
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100000)
+    count = 0
+    with socket.create_connection(one.accept(listening).address, DEADLINE) as sock:
+        while len(complete) == count:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            count += 1
+            for _ in range(20):
+                plain_base.poll(0.01)
+                if len(complete) == count:
+                    break
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(5):
+            plain_base.poll(0.01)
+        sock.setblocking(False)
+        answers = b""
+        part: Optional[bytes] = None
+        while part != b"":
+            plain_base.poll(0.01)
+            try:
+                part = sock.recv(65536)
+                answers += part
+            except BlockingIOError:
+                continue
+    assert answers.count(b"x" * 8000) == count == len(complete)
 
 
 def test_reply_timeout(plain_base: EventBase, one: Server) -> None:

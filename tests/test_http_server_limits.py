@@ -830,3 +830,36 @@ def test_what_was_not_read_costs_no_answer(plain_base: EventBase, server: Server
     timer = plain_base.every(0.005, look)
     answer = Client(plain_base, server.bound[0].address, talk).finish()
     assert len(split(answer)[2]) == size
+
+
+@pytest.mark.parametrize("how", ["close", "remove", "base"])
+def test_a_virtual_host_ends_with_its_requests(plain_base: EventBase, server: Server, how: str) -> None:
+    """Their clients wait no longer, and nothing is left of them."""
+    seen: list[Request] = []
+
+    def handle(request: Request) -> None:
+        request.defer()
+        seen.append(request)
+
+    server.bind(("127.0.0.1", 0))
+    blocks = []
+    for _ in range(3):
+        host = Server(plain_base, handle)
+        server.add_virtual_host("v.example", host)
+        with socket.create_connection(server.bound[0].address, DEADLINE) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: v.example\r\n\r\n")
+            wait_for(plain_base, lambda: bool(seen))
+            if how == "remove":
+                server.remove_virtual_host(host)
+            if how == "base":
+                plain_base.close()
+            host.close()
+            if how != "base":
+                wait_for(plain_base, lambda: server.connections == 0)
+            assert sock.recv(1) == b""
+        seen.clear()
+        if how == "base":
+            break
+        gc.collect()
+        blocks.append(util.memory_counters().blocks)
+    assert blocks[1:] == blocks[:1] * (len(blocks) - 1) or lib.lev_debug_mode_on

@@ -80,9 +80,11 @@ class Request(Outcome):
             return extra.on_body, (self, self.body)
         if what == lib.LEV_TELL_LATE:
             return self.error, (503,)
-        if what in (lib.LEV_TELL_COMPLETE, lib.LEV_TELL_BODY_END):
-            return (extra.on_complete if what == lib.LEV_TELL_COMPLETE else extra.on_body_end), (self,)
-        return (None if extra.told else extra.on_close), (self,)
+        if what == lib.LEV_TELL_BODY_END:
+            return extra.on_body_end, (self,)
+        # One that was told has a client that only stopped sending, and may have got its answer since.
+        ended = extra.on_complete if what == lib.LEV_TELL_COMPLETE else extra.on_close
+        return (None if extra.told else ended), (self,)
 
     def _was_told(self, what: int) -> bool:
         """Note that it was called; is there another one?"""

@@ -3,8 +3,6 @@
 #define LEV_GONE_POLL 1.0       /* seconds between two looks for a client that left, where they have to be taken */
 #define LEV_LARGE_REPLY 32768   /* bytes of a body for which a client may need longer than the read timeout */
 
-#define LEV_ONE_WRITE 8192      /* bytes of a body that are surely written together with the head */
-
 /* -- memory ---------------------------------------------------------------------------------------------- */
 
 static void lev_sreq_unref(struct lev_sreq *r)
@@ -51,16 +49,6 @@ static void lev_sreq_orphan(struct lev_sreq *r)
     r->req = NULL;
 }
 
-/* Its server goes; half of a body may have gone to that, and the other half is for nobody else. */
-static void lev_sreq_abandon(struct lev_sreq *r)
-{
-    if (r->is_reading && r->conn != NULL) {
-        evhttp_request_set_chunked_cb(r->req, NULL);
-        lev_sconn_doom(r->conn);
-    }
-    lev_sreq_orphan(r);
-}
-
 /* Forget it: its name means nothing any more. */
 static void lev_sreq_free(struct lev_sreq *r)
 {
@@ -77,6 +65,16 @@ static void lev_sreq_free(struct lev_sreq *r)
         evbuffer_free(r->kept);
     r->kept = NULL;
     lev_sreq_unref(r);
+}
+
+/* Its server goes, and its connection is another's: nobody else could answer, or take the other half of its body. */
+static void lev_sreq_abandon(struct lev_sreq *r)
+{
+    if (r->conn != NULL && (r->is_reading || r->state != LEV_SREQ_ANSWERED)) {
+        evhttp_request_set_chunked_cb(r->req, NULL);
+        lev_sconn_doom(r->conn);
+    }
+    lev_sreq_free(r);
 }
 
 static struct lev_sreq *lev_sreq_new(struct lev_http *h, struct lev_sconn *c, struct evhttp_request *req);
@@ -230,6 +228,8 @@ static void lev_sreq_fail(struct lev_sreq *r, int status)
     evhttp_clear_headers(r->req->output_headers);
     evbuffer_drain(r->req->output_buffer, evbuffer_get_length(r->req->output_buffer));
     lev_sreq_send_error(r, status);
+    if (!lev_sreq_is_lost(r))
+        lev_sconn_only_write(r->conn);
 }
 
 /* After a function of the user's that failed: 500 and a word in the log, which are Python's. */
@@ -648,6 +648,7 @@ static const char *lev_method_name(int type)
 }
 
 static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason);
+static void lev_sreq_finish(struct lev_http *h, struct lev_sreq *r);
 
 /* Give libevent the answer that had to wait for the end of the body. */
 static void lev_sreq_flush(struct lev_sreq *r)
@@ -674,7 +675,7 @@ static void lev_sreq_flush(struct lev_sreq *r)
         lev_on_sreq_drained(NULL, r);
     evbuffer_free(body);
     if (r->has_ended)
-        evhttp_send_reply_end(r->req);
+        lev_sreq_finish(r->server, r);
 }
 
 /* All of the body has come, of a request that Python has seen already. */
@@ -1154,7 +1155,7 @@ static void lev_sreq_send(struct lev_sreq *r, int status, const char *reason)
     evhttp_send_reply(r->req, status, reason, NULL);
     if (at_once)
         lev_send_output(c->bev);
-    if (at_once ? evbuffer_get_length(bufferevent_get_output(c->bev)) > 0 : size > LEV_ONE_WRITE)
+    if (!at_once || evbuffer_get_length(bufferevent_get_output(c->bev)) > 0)
         lev_sconn_only_write(c);
 }
 

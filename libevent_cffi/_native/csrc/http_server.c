@@ -886,7 +886,7 @@ static void lev_http_end(struct lev_child *child)
     h->http = NULL;
     while ((r = h->queue) != NULL) {
         h->queue = r->next;
-        lev_sreq_free(r);
+        lev_sreq_abandon(r);
     }
     for (i = 0; i < h->requests.size; i++)      /* of a virtual host: libevent goes on with them */
         if (h->requests.all[i].token != 0)
