@@ -63,6 +63,72 @@ def usual(query: bytes, name: str, kind: int) -> list[bytes]:
     return [answer(query, record(PTR, wire("a.example")))]
 
 
+def framed(message: bytes) -> bytes:
+    """Return *message* as it is sent by TCP."""
+    return struct.pack(">H", len(message)) + message
+
+
+def questions_of(connection: socket.socket) -> Iterator[bytes]:
+    """Generate what comes by TCP, until the other side ends."""
+    data = b""
+    while True:
+        while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
+            more = connection.recv(4096)
+            if not more:
+                return
+            data += more
+        size = int.from_bytes(data[:2], "big")
+        yield data[2 : 2 + size]
+        data = data[2 + size :]
+
+
+class TCPNameServer:
+    """Name servers by TCP in threads; ``talk(connection)`` is one, and may be replaced at any time."""
+
+    def __init__(self, talk: Callable[[socket.socket], object], port: int = 0) -> None:
+        self.talk = talk
+        self.accepted = 0
+        self.listening = socket.create_server(("127.0.0.1", port))
+        self.address: tuple[str, int] = self.listening.getsockname()
+        self.threads = [threading.Thread(target=self._serve, daemon=True)]
+        self.threads[0].start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self.listening.accept()
+            talk = self.talk
+            if talk is None:
+                connection.close()
+                return
+            self.accepted += 1
+            self.threads.append(threading.Thread(target=self._talk, args=(talk, connection), daemon=True))
+            self.threads[-1].start()
+
+    @staticmethod
+    def _talk(talk: Callable[[socket.socket], object], connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            talk(connection)
+
+    def close(self) -> None:
+        """End it."""
+        self.talk = None  # type: ignore[assignment]
+        socket.create_connection(self.address).close()
+        for thread in self.threads:
+            thread.join(10)
+        self.listening.close()
+
+
+@contextlib.contextmanager
+def tcp_name_server(talk: Callable[[socket.socket], object]) -> Iterator[TCPNameServer]:
+    """A TCPNameServer for the time of a ``with``: close the resolver before it."""
+    server = TCPNameServer(talk)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
 class NameServer:
     """A name server in a thread; *reply* may be replaced at any time."""
 

@@ -30,8 +30,7 @@ _THREADS = "evthread_use_windows_threads" if sys.platform == "win32" else "evthr
 
 _FEATURES: dict[str, _Feature] = {
     "buffer_max_read": _Feature(("evbuffer_set_max_read", "evbuffer_get_max_read"), _FROM_22),
-    "dns_canonical_name": _Feature(("DNS_CNAME_CALLBACK",), _FROM_22),
-    "dns_query_tcp": _Feature(("DNS_QUERY_USEVC", "DNS_QUERY_IGNTC"), _FROM_22),
+    "dns_edns": _Feature(("DNS_QUERY_USEVC",), _FROM_22),
     "dns_nameserver_fd": _Feature(("evdns_base_get_nameserver_fd",), _FROM_22),
     "dns_cache": _Feature(("evdns_cache_write", "evdns_cache_lookup"), _FROM_22),
     "dns_tcp": _Feature(("evdns_add_server_port_with_listener", "evdns_server_port_set_option"), _FROM_22),

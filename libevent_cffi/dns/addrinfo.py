@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -14,7 +15,7 @@ from .names import encode_name
 if TYPE_CHECKING:
     from ..types import AddrInfo
 
-__all__ = ["Wanted", "read_addresses"]
+__all__ = ["Wanted", "packed_sockaddr", "read_addresses"]
 
 _STRIDE: int = lib.LEV_ADDRESS_STRIDE
 
@@ -74,6 +75,27 @@ class Wanted:
         hints.ai_flags = self._flags & (socket.AI_CANONNAME | socket.AI_ADDRCONFIG)
         return hints
 
+    def families(self) -> list[int]:
+        """Return which kinds of addresses are wanted, IPv4 first; as evdns_getaddrinfo() takes the hints."""
+        family = self._family
+        if family == socket.AF_UNSPEC and self._flags & socket.AI_ADDRCONFIG:
+            has = [each for each in _ELSEWHERE if _is_configured(each)]
+            family = has[0] if len(has) == 1 else family
+        return list(_ELSEWHERE) if family == socket.AF_UNSPEC else [family]
+
+    @property
+    def wants_canonical_name(self) -> bool:
+        """Is AI_CANONNAME set?"""
+        return bool(self._flags & socket.AI_CANONNAME)
+
+    def known(self, addresses: list[str]) -> Union[list[AddrInfo], DNSError]:
+        """Make the result of addresses that need not be asked for."""
+        families = self.families()
+        packed = [packed_sockaddr(each) for each in addresses if _family_of(each) in families]
+        if not packed:
+            return lookup_error(self.name, lib.EVUTIL_EAI_ADDRFAMILY)
+        return self.read(Found(0, 0, len(packed), 0, b"".join(packed), None))
+
     def read(self, answer: Found) -> list[AddrInfo]:
         """Return the result; raise DNSError when it failed."""
         if answer.error:
@@ -94,6 +116,31 @@ def read_addresses(data: bytes, kinds: list[tuple[int, int, int]], canonical: st
             found.append(entry)
             canonical = ""
     return found
+
+
+def packed_sockaddr(address: str) -> bytes:
+    """Return *address* as C has it among those of a name."""
+    memory, length = convert.sockaddr_to_c((address, 0))
+    return bytes(ffi.buffer(ffi.cast("char *", memory), length)).ljust(_STRIDE, b"\0")
+
+
+#: An address of each kind that is far away: nothing is sent there.
+_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+
+
+def _is_configured(family: int) -> bool:
+    """Has this host an address of this kind that others can reach?"""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((_ELSEWHERE[socket.AddressFamily(family)], 53))
+            own = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    except OSError:
+        return False
+    return not (own.is_loopback or own.is_link_local or own.is_unspecified or own.is_multicast)
+
+
+def _family_of(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _check_port(port: Union[int, str, None]) -> Union[int, str, None]:

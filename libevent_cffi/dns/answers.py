@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union, overload
 
-from .._native import check
+from .._native import check, convert
 from .._native._libevent import ffi, lib
 from ..errors import DNSError
 from ..flags import DNSErrorCode, DNSType, check_flags
@@ -90,6 +90,13 @@ class Found:
     ttl: int
     data: bytes
     canonical: Optional[str]
+
+    def addresses(self) -> list[str]:
+        """Return those that getaddrinfo() found."""
+        stride: int = lib.LEV_ADDRESS_STRIDE
+        memory = ffi.from_buffer(self.data)
+        found = [convert.sockaddr_from_c(memory + at, stride) for at in range(0, len(self.data), stride)]
+        return [str(each[0]) for each in found]
 
     @classmethod
     def of(cls, query: Any) -> Found:

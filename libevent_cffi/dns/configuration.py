@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from .._native import children, convert, features
 from .._native._libevent import ffi, lib
 from ..flags import DNSOption, check_flags
-from .names import encode_name
-from .options import ResolverOptions, encode_options
+from .files import Hosts, hostname_domain, read_lines
+from .names import encode_name, is_name
+from .options import DEFAULTS, ResolverOptions, encode_options, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +33,13 @@ _LOAD_ERRORS = {2: errno.EIO, 3: errno.EFBIG, 4: errno.ENOMEM, 5: errno.EIO}
 class Configuration(children.Child):
     """The part of a Resolver that is configured."""
 
-    __slots__ = ("_options",)
+    __slots__ = ("_domains", "_file_options", "_hosts", "_is_suspended", "_ndots", "_options")
 
+    _domains: list[bytes]
+    _file_options: dict[str, Any]
+    _hosts: Hosts
+    _is_suspended: bool
+    _ndots: int
     _options: dict[str, Any]
 
     def _configure(
@@ -57,7 +63,7 @@ class Configuration(children.Child):
         if domains is not None:
             self.clear_search()
             for domain in reversed(domains):  # each goes before those that are there
-                self._checked(lib.lev_resolver_add_search(self._c, domain), "evdns_base_search_add")
+                self._add_search(domain)
 
     def set_options(self, **options: Unpack[ResolverOptions]) -> None:
         """
@@ -71,30 +77,17 @@ class Configuration(children.Child):
 
     def _set(self, encoded: list[tuple[bytes, bytes]], options: ResolverOptions) -> None:
         known = {**self._options, **options}
-        if hasattr(lib, "DNS_QUERY_IGNTC"):
-            if known.get("ignore_tc", True):
-                encoded = [*encoded, (b"ignore-tc:", b"")]
-            if known.get("use_vc") or not known.get("ignore_tc", True):
-                self._avoid_tcp_retries()
-                encoded = [pair for pair in encoded if pair[0] != b"attempts:"]
         for name, value in encoded:
             result = lib.lev_resolver_set_option(self._c, name, value)
             if result == lib.LEV_ERRNO:
                 raise ValueError(f"libevent does not take {value.decode()!r} for {name.decode()[:-1]}")
             self._checked(result, "evdns_base_set_option")
-        self._set_patience(known)
         self._options = known
+        self._ndots = known.get("ndots", self._ndots)
 
-    def _set_patience(self, options: dict[str, Any]) -> None:
-        # What libevent may take for one name: by UDP, and once more by TCP, where there is that.
-        tries = max(options.get("attempts", 3), 1) + 1 if hasattr(lib, "DNS_QUERY_USEVC") else 0
-        seconds = options.get("timeout", 5.0) * tries
-        skew, most = options.get("getaddrinfo_allow_skew", 3.0), options.get("max_inflight", 64)
-        self._checked(lib.lev_resolver_set_patience(self._c, seconds, skew, most), "evdns_base_set_option")
-
-    def _avoid_tcp_retries(self) -> None:
-        # On 2.2 a second try of what timed out uses freed memory (evdns.c:retransmit_all_tcp_requests_for).
-        self._checked(lib.lev_resolver_set_option(self._c, b"attempts:", b"1"), "evdns_base_set_option")
+    def _option(self, name: str) -> Any:
+        """Return the value of an option, whoever has set it."""
+        return self._options.get(name, self._file_options.get(name, DEFAULTS[name]))
 
     def load_resolv_conf(
         self, path: Optional[StrPath] = None, *, options: DNSOption = DEFAULT_OPTIONS
@@ -116,11 +109,51 @@ class Configuration(children.Child):
             encoded = convert.c_path(path, "resolv_conf")
             with open(path, "rb"):
                 pass  # libevent does not say why it cannot
+        lines = read_lines(path or _RESOLV_CONF) if sys.platform != "win32" or path is not None else []
+        if which & DNSOption.MISC:
+            self._take_file_options(lines or [])
+        which &= ~DNSOption.MISC  # it would ask by TCP, and for names of its own
         code = self._checked(lib.lev_resolver_load(self._c, which, encoded), "evdns_base_resolv_conf_parse")
+        if which & DNSOption.SEARCH:
+            self._take_domains(lines or [])
+        if which & DNSOption.HOSTSFILE:
+            self._hosts.add(_system_hosts())
         if code in (0, _NO_NAMESERVERS) or (code == _NO_FILE and path is None):
             return
         number = _LOAD_ERRORS.get(code, errno.ENOENT)
         raise OSError(number, os.strerror(number), os.fspath(path or _RESOLV_CONF))
+
+    def _take_file_options(self, lines: list[list[str]]) -> None:
+        for name, value, encoded in read_options(
+            word for words in lines if words[:1] == ["options"] for word in words[1:]
+        ):
+            if name in self._options:
+                continue
+            self._file_options[name] = value
+            if name not in ("ndots", "use_vc", "ignore_tc", "tcp_idle_timeout"):
+                option = name.replace("_", "-").encode("ascii") + b":"
+                self._checked(lib.lev_resolver_set_option(self._c, option, encoded), "evdns_base_set_option")
+
+    def _take_domains(self, lines: list[list[str]]) -> None:
+        """Have the domains that libevent has of these lines (evdns.c:resolv_conf_parse_line)."""
+        for words in lines:
+            if words[:1] == ["search"] or (words[:1] == ["domain"] and len(words) > 1):
+                wanted = words[1:] if words[0] == "search" else words[1:2]
+                self._domains = [each.lstrip(".").encode("latin-1") for each in wanted]
+                self._ndots = 1
+            elif words[:1] == ["options"]:
+                ndots = [value for name, value, _ in read_options(words[1:]) if name == "ndots"]
+                self._ndots = ndots[-1] if ndots else self._ndots
+        if not self._domains:
+            domain = hostname_domain()
+            self._domains, self._ndots = ([domain.encode("latin-1", "replace")] if domain else []), 1
+
+    def _candidates(self, name: bytes, search: bool) -> list[bytes]:
+        """Return the names to ask for, in their order (evdns.c:search_request_new, search_try_next)."""
+        if not search or not self._domains:
+            return [name]
+        longer = [each for each in (name + b"." + domain for domain in self._domains) if is_name(each)]
+        return [name, *longer] if name.count(b".") >= self._ndots else [*longer, name]
 
     def add_nameserver(self, address: Union[str, InetAddress]) -> None:
         """
@@ -180,6 +213,7 @@ class Configuration(children.Child):
         Wraps: evdns_base_clear_nameservers_and_suspend() <event2/dns.h>; libevent >= 2.0.
         """
         self._checked(lib.lev_resolver_suspend(self._c), "evdns_base_clear_nameservers_and_suspend")
+        self._is_suspended = True
 
     def resume(self) -> None:
         """
@@ -190,6 +224,11 @@ class Configuration(children.Child):
         Wraps: evdns_base_resume() <event2/dns.h>; libevent >= 2.0.
         """
         self._checked(lib.lev_resolver_resume(self._c), "evdns_base_resume")
+        self._is_suspended = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask by TCP what waits."""
 
     def add_search(self, domain: str) -> None:
         """
@@ -201,8 +240,11 @@ class Configuration(children.Child):
         """
         if not isinstance(domain, str):
             raise TypeError(f"domain must be str, not {type(domain).__name__}")
-        encoded = encode_name(domain.lstrip("."), "domain")
-        self._checked(lib.lev_resolver_add_search(self._c, encoded), "evdns_base_search_add")
+        self._add_search(encode_name(domain.lstrip("."), "domain"))
+
+    def _add_search(self, domain: bytes) -> None:
+        self._checked(lib.lev_resolver_add_search(self._c, domain), "evdns_base_search_add")
+        self._domains.insert(0, domain)
 
     def clear_search(self) -> None:
         """
@@ -214,6 +256,10 @@ class Configuration(children.Child):
         libevent >= 2.0.
         """
         self._checked(lib.lev_resolver_add_search(self._c, ffi.NULL), "evdns_base_search_clear")
+        self._domains.clear()
+        self._ndots = 1
+        if "ndots" in self._options:  # which libevent forgets (evdns.c:search_postfix_clear)
+            self._set(list(encode_options({"ndots": self._options["ndots"]})), {})
 
     def load_hosts(self, path: Optional[StrPath] = None) -> None:
         """
@@ -230,6 +276,7 @@ class Configuration(children.Child):
         else:
             encoded = os.fsencode(_system_hosts())
         result = self._checked(lib.lev_resolver_load_hosts(self._c, encoded), "evdns_base_load_hosts")
+        self._hosts.add(_system_hosts() if path is None else path)
         if result and path is not None:  # else it has added localhost (evdns.c:evdns_base_load_hosts_impl)
             raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(path))
 
@@ -242,6 +289,7 @@ class Configuration(children.Child):
         Wraps: evdns_base_clear_host_addresses() <event2/dns.h>; libevent >= 2.1.
         """
         self._checked(lib.lev_resolver_clear_hosts(self._c), "evdns_base_clear_host_addresses")
+        self._hosts.clear()
 
 
 def read_servers(addresses: Iterable[Union[str, InetAddress]]) -> list[tuple[Any, int]]:

@@ -36,6 +36,11 @@ def _to_ascii(text: str, what: str) -> str:
         raise ValueError(f"{what} cannot be written in a name server's way: {text!r} ({error})") from None
 
 
+def is_name(encoded: bytes) -> bool:
+    """Can it be sent as a name?"""
+    return len(encoded) <= 253 and all(0 < len(label) <= 63 for label in encoded.split(b"."))
+
+
 def packed_address(address: Union[str, IPv4Address, IPv6Address]) -> tuple[int, bytes, str]:
     """Return family, bytes and text of an address; ValueError for what is none."""
     if isinstance(address, (IPv4Address, IPv6Address)):
@@ -62,7 +67,7 @@ def encode_record_name(name: str) -> bytes:
         return encode_name(name)
     convert.c_text(name, "name")
     encoded = name.rstrip(".").encode("ascii", "surrogateescape")
-    if len(encoded) > 253 or not all(0 < len(label) <= 63 for label in encoded.split(b".")):
+    if not is_name(encoded):
         raise ValueError(f"a name may have 253 characters, 1 to 63 between two dots: {name[:300]!r}")
     return encoded
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypedDict
 
 from .._native import convert
@@ -13,7 +13,7 @@ from ..errors import FeatureUnavailableError
 if TYPE_CHECKING:
     from ..types import InetAddress
 
-__all__ = ["ResolverOptions", "encode_options"]
+__all__ = ["DEFAULTS", "ResolverOptions", "encode_options", "read_options"]
 
 
 class ResolverOptions(TypedDict, total=False):
@@ -28,16 +28,12 @@ class ResolverOptions(TypedDict, total=False):
     - *randomize_case*: write names in random case, against forged answers; some servers dislike it (True).
     - *bind_to*: the local address for name servers that are added afterwards.
     - *initial_probe_timeout*: how long a failed name server is left alone at first (10; at most an hour).
-    - *max_probe_timeout*, *probe_backoff_factor*: how that grows (3600, in whole seconds; 3, at most 10);
-      libevent 2.2.
+    - *max_probe_timeout*, *probe_backoff_factor*: how that grows (3600, in whole seconds; 3, at most 10).
     - *getaddrinfo_allow_skew*: how long one family's answer may wait for the other's (3).
     - *so_rcvbuf*, *so_sndbuf*: the sockets' buffers, in bytes (the system's).
-    - *tcp_idle_timeout*: how long a TCP connection is kept (30); libevent 2.2.
-    - *use_vc*: ask by TCP; libevent 2.2.
-    - *ignore_tc*: fail with TRUNCATED when an answer was cut off, as 2.1 always does, rather than ask again
-      by TCP; libevent 2.2, where it is True unless given: 2.2 uses freed memory when such a TCP connection
-      times out.  Where it is False or use_vc is True, *attempts* is 1, which avoids that; where it is False,
-      a name server that cuts off its answer to a probe can still end the process.
+    - *tcp_idle_timeout*: how long a connection by TCP is kept (30).
+    - *use_vc*: ask by TCP.
+    - *ignore_tc*: fail with TRUNCATED when an answer was cut off (True), rather than ask again by TCP.
     - *edns_udp_size*: how large an answer by UDP may be (512 to 65535); libevent 2.2.
 
     Wraps: evdns_base_set_option() <event2/dns.h>; libevent >= 2.0.
@@ -112,18 +108,27 @@ _OPTIONS = {
     "randomize_case": _Option(_yes_or_no),
     "bind_to": _Option(_address),
     "initial_probe_timeout": _Option(_seconds),
-    "max_probe_timeout": _Option(_whole_seconds, True),
-    "probe_backoff_factor": _Option(_number(1, 10), True),
+    "max_probe_timeout": _Option(_whole_seconds),
+    "probe_backoff_factor": _Option(_number(1, 10)),
     "getaddrinfo_allow_skew": _Option(_seconds),
     "so_rcvbuf": _Option(_number(0)),
     "so_sndbuf": _Option(_number(0)),
-    "tcp_idle_timeout": _Option(_seconds, True),
-    "use_vc": _Option(_yes_or_no, True),
-    "ignore_tc": _Option(_yes_or_no, True),
+    "tcp_idle_timeout": _Option(_seconds),
+    "use_vc": _Option(_yes_or_no),
+    "ignore_tc": _Option(_yes_or_no),
     "edns_udp_size": _Option(_number(512, 65535), True),
 }
-#: libevent can only turn these on, by naming them.
-_SWITCHES = ("use_vc", "ignore_tc")
+_TIMES = (
+    *("timeout", "initial_probe_timeout", "max_probe_timeout", "getaddrinfo_allow_skew"),
+    "tcp_idle_timeout",
+)
+#: What is done here, and not by libevent.
+_OURS = ("tcp_idle_timeout", "use_vc", "ignore_tc")
+#: What counts where neither the program nor a file says something else, as far as it is asked for here.
+DEFAULTS = {
+    **{"ndots": 1, "timeout": 5.0, "attempts": 3, "max_inflight": 64, "getaddrinfo_allow_skew": 3.0},
+    **{"tcp_idle_timeout": 30.0, "use_vc": False, "ignore_tc": True},
+}
 
 
 def encode_options(options: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
@@ -134,10 +139,34 @@ def encode_options(options: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
             raise TypeError(f"a resolver has no option {name!r}: there are {', '.join(_OPTIONS)}")
         if option.from_22 and not hasattr(lib, "DNS_QUERY_USEVC"):
             raise FeatureUnavailableError(
-                "dns_query_tcp", f"the option {name} needs libevent 2.2; this is {loaded_version()}"
+                "dns_edns", f"the option {name} needs libevent 2.2; this is {loaded_version()}"
             )
         encoded = option.encode(name, value)
-        if name not in _SWITCHES:
+        if name not in _OURS:
             yield name.replace("_", "-").encode("ascii") + b":", encoded
-        elif value:
-            yield name.replace("_", "-").encode("ascii") + b":", b""
+
+
+def read_options(words: Iterable[str]) -> Iterator[tuple[str, Any, bytes]]:
+    """
+    Generate name, value and what libevent takes of the options in a resolv.conf.
+
+    What is no option here, or has a value that it cannot have, is passed over as libevent does; other
+    programs have options of their own there.
+    """
+    for word in words:
+        text, _, value = word.partition(":")
+        name = text.replace("-", "_")
+        option = _OPTIONS.get(name)
+        if option is None or name == "bind_to" or (option.from_22 and not hasattr(lib, "DNS_QUERY_USEVC")):
+            continue
+        try:
+            given: Any = name in ("use_vc", "ignore_tc") or _parse(name, value)
+            yield name, given, option.encode(name, given)
+        except (TypeError, ValueError, OverflowError):
+            continue
+
+
+def _parse(name: str, value: str) -> Any:
+    if name == "randomize_case":
+        return int(value) != 0
+    return float(value) if name in _TIMES else int(value)

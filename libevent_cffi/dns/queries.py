@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
 from .._native._libevent import lib
 from ..errors import DNSError
@@ -12,6 +12,7 @@ from .answers import Found
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .lookups import Addresses, Lookup
     from .resolver import Resolver
 
 __all__ = ["Query"]
@@ -29,11 +30,12 @@ class Query(Operation[_T_co]):
     Wraps: evdns_cancel_request() evdns_getaddrinfo_cancel() <event2/dns.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_c", "_name", "_number", "_read", "_resolver")
+    __slots__ = ("_c", "_name", "_number", "_plan", "_read", "_resolver")
 
     _c: Any
     _name: str
     _number: int
+    _plan: Union[Lookup, Addresses, None]
     _read: Callable[[Found], Any]
     _resolver: Resolver
 
@@ -48,18 +50,28 @@ class Query(Operation[_T_co]):
         return self._resolver
 
     def _abandon(self) -> None:
+        if self._plan is not None:
+            self._resolver._check_thread()
+            self._plan.stop()
         if self._c is not None:
             lib.lev_resolver_cancel(self._resolver._c, self._c)
 
     def _finish(self, value: Any = None, error: Optional[Exception] = None) -> bool:
         is_first = super()._finish(value, error)
+        self._plan = None
         self._resolver._queries.pop(self._number, None)  # last: what strikes before has C tell it again
         return is_first
 
     def _take(self) -> None:
         """Finish with what C has of it."""
+        self._tell(Found.of(self._c))
+
+    def _tell(self, found: Union[Found, DNSError]) -> None:
+        """Finish with what was found."""
         try:
-            value, error = self._read(Found.of(self._c)), None
+            if isinstance(found, DNSError):
+                raise found
+            value, error = self._read(found), None
         except DNSError as raised:  # any other is a signal handler's
             value, error = None, raised
         self._finish(value, error)

@@ -13,12 +13,15 @@ from .._native.asking import new_query
 from ..errors import CancelledError, ClosedError, DNSError
 from ..event.arguments import check_base
 from ..flags import DNSOption, check_flags
-from .addrinfo import Wanted, read_addresses
+from .addrinfo import Wanted, packed_sockaddr, read_addresses
 from .answers import Answer, Found, name_server_error, read_answer
 from .configuration import DEFAULT_OPTIONS, Configuration, read_servers
-from .names import encode_name, packed_address
+from .files import Hosts
+from .lookups import Addresses, Lookup, Way
+from .names import encode_name, packed_address, reverse_name
 from .options import ResolverOptions, encode_options
 from .queries import Query
+from .streams import Asker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Resolver"]
 
 _MOST_KEPT = 256
+_KINDS = {int(socket.AF_INET): lib.LEV_ASK_IPV4, int(socket.AF_INET6): lib.LEV_ASK_IPV6}
 
 
 class Resolver(Configuration):
@@ -66,7 +70,7 @@ class Resolver(Configuration):
     Wraps: evdns_base_new() evdns_base_free() <event2/dns.h>; libevent >= 2.0.
     """
 
-    __slots__ = ("_numbers", "_queries")
+    __slots__ = ("_has_cache", "_numbers", "_parts", "_queries", "_tcp")
 
     def __init__(
         self,
@@ -93,7 +97,11 @@ class Resolver(Configuration):
             which &= ~DNSOption.NAMESERVERS
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query[Any]] = {}
-        self._options = {}
+        self._parts: dict[int, Lookup] = {}
+        self._tcp: Optional[Asker] = None
+        self._has_cache = bool(cache) and hasattr(lib, "evdns_cache_write")
+        self._options, self._file_options, self._ndots, self._domains = {}, {}, 1, []
+        self._hosts, self._is_suspended = Hosts(), False
         self._base = base
         handle = children.new("struct lev_resolver *")
         flags = 0 if cache else getattr(lib, "EVDNS_BASE_NO_CACHE", 0)
@@ -132,8 +140,13 @@ class Resolver(Configuration):
         super().close()
         queries = list(self._queries.values())
         self._queries.clear()
+        self._parts.clear()
+        if self._tcp is not None:
+            self._tcp.close()
         for query in queries:
             with contextlib.suppress(ClosedError):  # the base has told it
+                if query._plan is not None:
+                    query._plan.stop()
                 query._finish(error=CancelledError(f"the resolver of {query!r} was closed"))
 
     # -- asking ----------------------------------------------------------------------------------------------
@@ -154,18 +167,18 @@ class Resolver(Configuration):
 
         With *search* a name without enough dots is looked for in the search domains too, unless it ends with
         a dot.  *tcp* asks by TCP, *ignore_truncation* never does so because an answer was cut off (see
-        ignore_tc), *canonical_name* has the Answer tell what the name is an alias of: all three need libevent
-        2.2.
+        ignore_tc), *canonical_name* has the Answer tell what the name is an alias of.
 
         A name server that answers SERVFAIL is waited for as one that is silent, so that ends with TIMEOUT.
+        By TCP a connection that fails is one of the *attempts*; after each the next name server is asked.
 
         Raises ValueError for what cannot be a name, FeatureUnavailableError, ClosedError, WrongThreadError.
 
         Wraps: evdns_base_resolve_ipv4() <event2/dns.h>; libevent >= 2.0.
         """
         encoded = encode_name(name)
-        flags = self._flags(name, search, tcp, ignore_truncation, canonical_name)
-        return self._resolve(lib.LEV_ASK_IPV4, name, encoded, flags, callback, args)
+        way = self._way(name, search, tcp, ignore_truncation, canonical_name)
+        return self._resolve(lib.LEV_ASK_IPV4, name, encoded, way, callback, args)
 
     def resolve_ipv6(
         self,
@@ -183,8 +196,8 @@ class Resolver(Configuration):
         Wraps: evdns_base_resolve_ipv6() <event2/dns.h>; libevent >= 2.0.
         """
         encoded = encode_name(name)
-        flags = self._flags(name, search, tcp, ignore_truncation, canonical_name)
-        return self._resolve(lib.LEV_ASK_IPV6, name, encoded, flags, callback, args)
+        way = self._way(name, search, tcp, ignore_truncation, canonical_name)
+        return self._resolve(lib.LEV_ASK_IPV6, name, encoded, way, callback, args)
 
     def resolve_reverse(
         self,
@@ -200,7 +213,7 @@ class Resolver(Configuration):
         """
         family, packed, text = packed_address(address)
         kind = lib.LEV_ASK_REVERSE_IPV4 if family == socket.AF_INET else lib.LEV_ASK_REVERSE_IPV6
-        return self._resolve(kind, text, packed, self._flags("", True, tcp, False, False), callback, args)
+        return self._resolve(kind, text, packed, self._way("", True, tcp, False, False), callback, args)
 
     def getaddrinfo(
         self,
@@ -232,7 +245,7 @@ class Resolver(Configuration):
         query: Query[list[AddrInfo]] = Query._start(self._base, callback, args)  # type: ignore[assignment, arg-type]
         self._prepare(query, wanted.name, wanted.read)
         if wanted.local is None:
-            self._ask(query, lib.LEV_ASK_ADDRINFO, wanted.encoded, 0, wanted.hints())
+            self._look_up(query, wanted)
         elif isinstance(wanted.local, DNSError):
             query._finish(error=wanted.local)
         else:
@@ -244,26 +257,17 @@ class Resolver(Configuration):
         """How many queries have not finished."""
         return len(self._queries)
 
-    def _flags(
-        self, name: str, search: bool, tcp: bool, ignore_truncation: bool, canonical_name: bool
-    ) -> int:
-        flags: int = 0 if search and not name.endswith(".") else lib.DNS_QUERY_NO_SEARCH
-        if tcp or ignore_truncation:
-            features.require("dns_query_tcp")
-            flags |= (lib.DNS_QUERY_USEVC if tcp else 0) | (lib.DNS_QUERY_IGNTC if ignore_truncation else 0)
-        if tcp:
-            self._avoid_tcp_retries()
-        if canonical_name:
-            features.require("dns_canonical_name")
-            flags |= lib.DNS_CNAME_CALLBACK
-        return flags
+    def _way(self, name: str, search: bool, tcp: bool, ignore_truncation: bool, canonical_name: bool) -> Way:
+        asks_again = not (ignore_truncation or self._option("ignore_tc"))
+        searches = search and not name.endswith(".")
+        return Way(bool(tcp or self._option("use_vc")), asks_again, bool(canonical_name), searches)
 
     def _resolve(
         self,
         kind: int,
         name: str,
         what: bytes,
-        flags: int,
+        way: Way,
         callback: Optional[Callable[..., object]],
         args: tuple[Any, ...],
     ) -> Query[Answer]:
@@ -275,31 +279,112 @@ class Resolver(Configuration):
         self._check_open()
         query: Query[Answer] = Query._start(self._base, callback, args)  # type: ignore[assignment, arg-type]
         self._prepare(query, name, read)
-        self._ask(query, kind, what, flags, ffi.NULL)
+        if way.is_libevents:
+            self._ask(query, kind, what, 0 if way.searches else lib.DNS_QUERY_NO_SEARCH, ffi.NULL)
+        else:
+            self._follow(query, Lookup(self, kind, self._names_for(kind, name, what, way), way, query._tell))
         return query
+
+    def _names_for(self, kind: int, name: str, what: bytes, way: Way) -> list[tuple[bytes, bytes]]:
+        if kind in (lib.LEV_ASK_REVERSE_IPV4, lib.LEV_ASK_REVERSE_IPV6):
+            return [(what, reverse_name(name).encode("ascii"))]
+        names = self._candidates(what, way.searches)
+        return [(each, each) for each in names]
+
+    def _look_up(self, query: Query[list[AddrInfo]], wanted: Wanted) -> None:
+        way = self._way(wanted.name, True, False, False, False)
+        if way.is_libevents:
+            self._ask(query, lib.LEV_ASK_ADDRINFO, wanted.encoded, 0, wanted.hints())
+            return
+        name = wanted.encoded.decode("ascii")
+        known = self._hosts.find(name) or self._kept(name)
+        if known:
+            result = wanted.known(known)
+            if isinstance(result, DNSError):
+                query._finish(error=result)
+            else:
+                query._finish(result)
+            return
+        if wanted.wants_canonical_name:
+            way = way._replace(wants_alias=True)
+        kinds = [_KINDS[family] for family in wanted.families()]
+        names = self._names_for(kinds[0], wanted.name, wanted.encoded, way)
+
+        def done(found: Union[Found, DNSError]) -> None:
+            if isinstance(found, Found) and not found.error and self._has_cache:
+                with contextlib.suppress(ClosedError):
+                    self.cache_add(name, found.addresses(), ttl=found.ttl)
+            query._tell(found)
+
+        self._follow(query, Addresses(self, kinds, names, way, done))
+
+    def _kept(self, name: str) -> list[str]:
+        kept = self.cache_lookup(name) if self._has_cache else None
+        return [entry[4][0] for entry in kept or ()]
+
+    def _follow(self, query: Query[Any], plan: Union[Lookup, Addresses]) -> None:
+        """Have a query finish with what comes of several steps."""
+        query._plan = plan
+        query._number = next(self._numbers)
+        self._queries[query._number] = query
+        try:
+            plan.begin()
+        except BaseException:
+            self._queries.pop(query._number, None)
+            self._base._operations.discard(query)
+            raise
 
     def _prepare(self, query: Query[Any], name: str, read: Callable[[Found], Any]) -> None:
         query._resolver, query._name, query._read = self, name, read
-        query._number, query._c = 0, None
+        query._number, query._c, query._plan = 0, None, None
 
     def _ask(self, query: Query[Any], kind: int, what: bytes, flags: int, hints: Any) -> None:
         number = query._number = next(self._numbers)
         query._c = new_query("struct lev_query *")
         self._queries[number] = query  # before C could call back
-        result = lib.lev_resolver_ask(self._c, query._c, number, kind, what, flags, hints)
+        try:
+            error = self._ask_c(query._c, number, kind, what, flags, hints, query._name)
+        except BaseException:
+            del self._queries[number]
+            self._base._operations.discard(query)
+            raise
+        if error is not None:
+            del self._queries[number]
+            query._finish(error=error)
+
+    def _ask_c(
+        self, c: Any, number: int, kind: int, what: bytes, flags: int, hints: Any, name: str
+    ) -> Optional[DNSError]:
+        """Have libevent ask; return why it does not."""
+        result = lib.lev_resolver_ask(self._c, c, number, kind, what, flags, hints)
         if result == 0:
             self._hold()
-            return
-        del self._queries[number]
+            return None
         if result == lib.LEV_NO_NAMESERVER:
-            query._finish(
-                error=DNSError(lib.EVUTIL_EAI_FAIL, f"{query._name}: there is no name server to ask")
-            )
-        elif result == lib.LEV_ERRNO:
-            query._finish(error=DNSError(lib.EVUTIL_EAI_FAIL, f"{query._name}: cannot be asked for"))
-        else:
-            self._base._operations.discard(query)
+            return DNSError(lib.EVUTIL_EAI_FAIL, f"{name}: there is no name server to ask")
+        if result != lib.LEV_ERRNO:
             self._refuse(result, "evdns_base_resolve_ipv4")
+        return DNSError(lib.EVUTIL_EAI_FAIL, f"{name}: cannot be asked for")
+
+    def _add_part(self, lookup: Lookup) -> int:
+        number = next(self._numbers)
+        self._parts[number] = lookup
+        return number
+
+    def _asker(self) -> Asker:
+        if self._tcp is None:
+            self._tcp = Asker(self)
+        return self._tcp
+
+    def _go_on(self) -> None:
+        if self._tcp is not None:
+            self._tcp.pump_soon()
+
+    def _check_thread(self) -> None:
+        """Raise WrongThreadError where that is so."""
+        result = lib.lev_resolver_count_nameservers(self._c)
+        if result < 0 and result != lib.LEV_CLOSED:
+            self._refuse(result, "evdns_cancel_request")
 
     def _take_finished(self) -> None:
         """Finish the queries that C has finished; called by asking.py, again after an interrupt."""
@@ -307,7 +392,7 @@ class Resolver(Configuration):
             number = lib.lev_resolver_finished(self._c)
             if number <= 0:
                 return
-            query = self._queries.get(number)
+            query = self._queries.get(number) or self._parts.get(number)
             if query is not None:
                 query._take()
             lib.lev_resolver_forget(self._c, number)
@@ -325,7 +410,7 @@ class Resolver(Configuration):
         """
         features.require("dns_cache")
         seconds = convert.c_int(ttl, "ttl", 0)
-        packed = [_padded_address(each) for each in addresses]
+        packed = [packed_sockaddr(each) for each in addresses]
         result = lib.lev_resolver_cache_add(
             self._c, encode_name(name), b"".join(packed), len(packed), seconds
         )
@@ -352,8 +437,3 @@ class Resolver(Configuration):
 
     def _describe(self) -> list[str]:
         return [] if self.closed else [f"pending={self.pending}"]
-
-
-def _padded_address(address: str) -> bytes:
-    memory, length = convert.sockaddr_to_c((address, 0))
-    return bytes(ffi.buffer(ffi.cast("char *", memory), length)).ljust(lib.LEV_ADDRESS_STRIDE, b"\0")

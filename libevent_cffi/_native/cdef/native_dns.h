@@ -22,7 +22,6 @@ const char *lev_query_data(struct lev_query *q, int numbers[5]);
 const char *lev_query_canonical(struct lev_query *q);
 int64_t lev_resolver_finished(struct lev_resolver *r);
 void lev_resolver_forget(struct lev_resolver *r, int64_t number);
-int lev_resolver_set_patience(struct lev_resolver *r, double patience, double skew, int most);
 int lev_resolver_set_option(struct lev_resolver *r, const char *name, const char *value);
 int lev_resolver_load(struct lev_resolver *r, int flags, const char *path);
 int lev_resolver_load_hosts(struct lev_resolver *r, const char *path);

@@ -38,27 +38,8 @@ static void lev_query_drop(void *memory)
     lev_free(q);
 }
 
-/* Do some of them wait for their turn?  Each may be two requests. */
-static int lev_resolver_is_crowded(struct lev_resolver *r)
-{
-    return r->suspended || r->open_count > r->most / 2;
-}
-
-static void lev_resolver_look_later(struct lev_resolver *r)
-{
-    struct timeval tv;
-    double after = r->patience + LEV_SPARE_TIME;
-
-    if (r->patience <= 0)
-        return;
-    tv.tv_sec = (long)after;
-    tv.tv_usec = (long)((after - (double)tv.tv_sec) * 1e6);
-    event_add(&r->lost, &tv);
-}
-
 static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
 {
-    q->asked = r->patience > 0 ? lev_clock() : 0;
     lev_children_lock();
     q->refs++;
     lev_children_unlock();
@@ -68,10 +49,7 @@ static void lev_query_open(struct lev_resolver *r, struct lev_query *q)
     if (q->next != NULL)
         q->next->before = q;
     r->open = q;
-    if (r->open_count++ == 0)
-        lev_resolver_look_later(r);
-    if (lev_resolver_is_crowded(r))
-        r->crowded = q->asked;
+    r->open_count++;
     lev_resolver_watch_failures(r);
 }
 
@@ -86,8 +64,7 @@ static void lev_query_unlink(struct lev_query *q)
     if (q->next != NULL)
         q->next->before = q->before;
     q->next = q->before = NULL;
-    if (--r->open_count == 0 && r->patience > 0)
-        event_del(&r->lost);
+    r->open_count--;
 }
 
 /* Have the name servers looked at when there is nothing to ask any more. */
@@ -95,16 +72,6 @@ static void lev_resolver_settle_soon(struct lev_resolver *r)
 {
     if (r->open_count == 0 && !r->keepalive && !r->child.closed && r->failures != LEV_RELAXED(&lev_dns_failures))
         event_active(&r->settle, EV_TIMEOUT, 1);
-}
-
-static void lev_on_bury(evutil_socket_t fd, short what, void *arg)
-{
-    struct lev_query *q = arg;
-
-    (void)fd;
-    (void)what;
-    event_debug_unassign(&q->bury);
-    lev_query_drop(q);
 }
 
 /* It has its answer.  The query may be gone afterwards. */
@@ -115,11 +82,7 @@ static void lev_query_finished(struct lev_query *q)
     q->request = NULL;
     q->is_finished = 1;
     if (r == NULL) {
-        if (q->is_named) {
-            event_assign(&q->bury, q->eb, -1, 0, lev_on_bury, q);
-            event_active(&q->bury, EV_TIMEOUT, 1);
-        } else
-            lev_query_drop(q);
+        lev_query_drop(q);
         return;
     }
     lev_query_unlink(q);
@@ -147,31 +110,8 @@ static void lev_query_abandon(struct lev_query *q)
 
     lev_query_unlink(q);
     q->resolver = NULL;
-    if (q->request != NULL && !q->is_lost)      /* NULL inside of the call that asks, which looks afterwards */
+    if (q->request != NULL)             /* NULL inside of the call that asks, which looks afterwards */
         lev_query_cancel(r, q);
-}
-
-static void lev_on_lost(evutil_socket_t fd, short what, void *arg)
-{
-    struct lev_resolver *r = arg;
-    struct lev_query *q;
-    double now = lev_clock();
-
-    (void)fd;
-    (void)what;
-    if (r->child.closed || r->child.base->forked)
-        return;
-    if (lev_resolver_is_crowded(r))
-        r->crowded = now;
-    for (q = r->open; q != NULL; q = q->next) {     /* what is cancelled is called back later */
-        double since = q->asked > r->crowded ? q->asked : r->crowded;
-        if (!q->is_lost && q->request != NULL && now - since > q->limit) {
-            q->is_lost = 1;
-            lev_query_cancel(r, q);
-        }
-    }
-    if (r->open != NULL)
-        lev_resolver_look_later(r);
 }
 
 static void lev_query_copy(struct lev_query *q, const void *data, size_t size)
@@ -201,15 +141,9 @@ static void lev_on_answer(int result, char type, int count, int ttl, void *addre
 {
     struct lev_query *q = arg;
 
-#ifdef DNS_CNAME
-    if (result == DNS_ERR_NONE && type == DNS_CNAME) {  /* right after the addresses (evdns.c:reply_run_callback) */
-        lev_query_name(q, addresses);
-        return;
-    }
-#endif
-    q->error = q->is_lost ? DNS_ERR_TIMEOUT : result;
+    q->error = result;
     q->type = type;
-    q->ttl = ttl;
+    q->ttl = ttl < 0 ? 0 : ttl;         /* RFC 2181, 8 */
     if (result == DNS_ERR_NONE && q->resolver != NULL) {
         q->count = count;
         if (type == DNS_PTR)
@@ -228,8 +162,6 @@ static void lev_on_addrinfo(int result, struct evutil_addrinfo *found, void *arg
     struct evutil_addrinfo *each;
     char *data;
 
-    if (q->is_lost)
-        result = result == 0 ? 0 : EVUTIL_EAI_AGAIN;
     q->error = result;
     for (each = found; result == 0 && each != NULL; each = each->ai_next)
         if ((size_t)each->ai_addrlen <= LEV_ADDRESS_STRIDE)
@@ -387,7 +319,6 @@ static void lev_resolver_stop(struct lev_child *c)
     lev_resolver_forget_finished(r);
     event_del(&r->told);
     event_del(&r->settle);
-    event_del(&r->lost);
     event_del(&r->probe);
     lev_resolver_end_probes(r);
 }
@@ -404,7 +335,6 @@ static void lev_resolver_end(struct lev_child *c)
     lev_drain(c->base);
     event_debug_unassign(&r->told);
     event_debug_unassign(&r->settle);
-    event_debug_unassign(&r->lost);
     event_debug_unassign(&r->probe);
     evdns_base_clear_nameservers_and_suspend(r->dns);
     evdns_base_free(r->dns, 1);         /* with 0 it would never call back, and lose what it has */
@@ -445,12 +375,10 @@ static int lev_resolver_open(struct lev_resolver *r, struct lev_base *l, int fla
     r->dns = evdns_base_new(l->eb, flags);
     if (r->dns != NULL) {
         r->keepalive = keepalive;
-        r->most = LEV_USUAL_MOST;
         lev_resolver_take_option(r, NULL, NULL);
         lev_resolver_forgive(r);
         event_assign(&r->told, l->eb, -1, 0, lev_on_told, r);
         event_assign(&r->settle, l->eb, -1, 0, lev_on_settle, r);
-        event_assign(&r->lost, l->eb, -1, 0, lev_on_lost, r);
         event_assign(&r->probe, l->eb, -1, 0, lev_on_probe, r);
         r->probe.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
         event_priority_set(&r->settle, l->priorities - 1);
@@ -496,12 +424,6 @@ static int lev_resolver_ask(struct lev_resolver *r, struct lev_query *q, int64_t
     else {
         q->number = number;
         q->kind = kind;
-        q->eb = r->child.base->eb;
-        q->limit = LEV_SPARE_TIME + (kind == LEV_ASK_ADDRINFO ? r->skew : 0);
-        q->limit += r->patience * (flags & DNS_QUERY_NO_SEARCH ? 1 : LEV_MOST_SEARCHES);
-#ifdef DNS_CNAME_CALLBACK
-        q->is_named = (flags & DNS_CNAME_CALLBACK) != 0;
-#endif
         lev_query_open(r, q);
         request = lev_resolver_start(r, q, what, flags, hints);
         if (!q->is_finished)
@@ -595,23 +517,6 @@ static int lev_resolver_set_option(struct lev_resolver *r, const char *name, con
         result = evdns_base_set_option(r->dns, name, value) == 0 ? 0 : LEV_ERRNO;
     lev_leave(r->child.base, entered);
     return result;
-}
-
-/* Tell how many seconds one name may take, and wait for the other family's; for each of most requests at a time. */
-static int lev_resolver_set_patience(struct lev_resolver *r, double patience, double skew, int most)
-{
-    int entered = lev_child_enter(&r->child);
-
-    if (entered < 0)
-        return entered;
-    event_del(&r->lost);
-    r->patience = patience;
-    r->skew = skew;
-    r->most = most;
-    if (r->open != NULL)
-        lev_resolver_look_later(r);
-    lev_leave(r->child.base, entered);
-    return 0;
 }
 
 /* 0 or a positive code of evdns_base_resolv_conf_parse(). */
@@ -750,6 +655,8 @@ static int lev_resolver_add_search(struct lev_resolver *r, const char *domain)
 #ifdef LEV_HAVE_evdns_cache_write
 
 /* What evutil_dup_addrinfo_() copies: it reads the address where libevent's own stand, behind the rest. */
+#define LEV_FREED_BY_LIBEVENT ((int)0x80000000)  /* else by the system's freeaddrinfo() (evutil.c:evutil_freeaddrinfo) */
+
 struct lev_addrinfo {
     struct evutil_addrinfo info;
     char address[LEV_ADDRESS_STRIDE];
@@ -767,6 +674,7 @@ static int lev_resolver_cache_add(struct lev_resolver *r, char *name, const char
     for (i = 0; chain != NULL && i < count; i++) {
         struct sockaddr *address = (struct sockaddr *)chain[i].address;
         memcpy(address, addresses + i * LEV_ADDRESS_STRIDE, LEV_ADDRESS_STRIDE);
+        chain[i].info.ai_flags = LEV_FREED_BY_LIBEVENT;
         chain[i].info.ai_addr = address;
         chain[i].info.ai_family = address->sa_family;
         chain[i].info.ai_addrlen =

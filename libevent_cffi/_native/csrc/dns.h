@@ -4,10 +4,6 @@
 
 #define LEV_ADDRESS_STRIDE 32   /* room for a sockaddr_in6 */
 #define LEV_NO_NAMESERVER (-100)
-#define LEV_MOST_SEARCHES 8             /* how many names one query is likely to ask for, with search domains */
-#define LEV_USUAL_MOST 64               /* libevent's max-inflight */
-#define LEV_MOST_AT_ONCE 30000          /* queries; each may be two requests, whose numbers have 16 bits */
-#define LEV_SPARE_TIME 0.5              /* seconds that a query may be late */
 
 enum { LEV_ASK_IPV4, LEV_ASK_IPV6, LEV_ASK_REVERSE_IPV4, LEV_ASK_REVERSE_IPV6, LEV_ASK_ADDRINFO };
 
@@ -19,9 +15,6 @@ struct lev_query {
     int refs;                           /* under lev_children_mutex */
     int kind;
     int is_finished;
-    int is_lost;                        /* libevent has forgotten it: what is told is TIMEOUT */
-    double asked;                       /* the time */
-    double limit;                       /* how many seconds it may take once it is its turn */
     int64_t number;                     /* its name in Python's table */
     void *request;                      /* libevent's, until it has called back */
     int error;                          /* DNS_ERR_, or of addrinfo EAI_ */
@@ -29,9 +22,6 @@ struct lev_query {
     int size;                           /* of the data */
     char *data;
     char *canonical;
-    int is_named;                       /* an alias may be told in a second call, after the addresses */
-    struct event_base *eb;
-    struct event bury;                  /* drops it after that */
 };
 
 struct lev_resolver {
@@ -39,7 +29,6 @@ struct lev_resolver {
     struct evdns_base *dns;
     struct event told;                  /* active while finished ones wait for Python */
     struct event settle;
-    struct event lost;                  /* pending while queries are open: looks for forgotten ones */
     struct event probe;                 /* csrc/dns_probe.c */
     int is_probe_pending;
     struct lev_probe *probes;           /* questions whether a name server is back, of the last round */
@@ -50,9 +39,6 @@ struct lev_resolver {
     double failing_since, probe_wait, probe_due;
     struct sockaddr_storage bind_to;
     int bind_length;                    /* 0: not to any */
-    double patience, skew;              /* how long a name may take; 0: do not look.  And the other family's answer */
-    double crowded;                     /* when some queries may have waited for their turn */
-    int most;                           /* requests of libevent's on their way, of max_inflight */
     struct lev_query *open, *finished, *last;
     int open_count;
     int keepalive, suspended;

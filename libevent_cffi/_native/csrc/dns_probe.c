@@ -205,7 +205,10 @@ static void lev_resolver_take_bind_to(struct lev_resolver *r, const char *value)
     r->bind_length = evutil_parse_sockaddr_port(value, (struct sockaddr *)&r->bind_to, &length) == 0 ? length : 0;
 }
 
-/* Is it ours alone?  With no name: begin with libevent's values, and keep it from asking by itself. */
+/*
+ * Is it ours alone?  With no name: begin with libevent's values, and keep it from asking by itself, and by TCP
+ * (dns/streams.py), which 2.2 does when an answer was cut off.
+ */
 static int lev_resolver_take_option(struct lev_resolver *r, const char *name, const char *value)
 {
     if (name == NULL) {
@@ -213,6 +216,7 @@ static int lev_resolver_take_option(struct lev_resolver *r, const char *name, co
         r->most_probe = 3600;
         r->probe_factor = 3;
         evdns_base_set_option(r->dns, "initial-probe-timeout:", LEV_LIBEVENTS_PROBE);
+        evdns_base_set_option(r->dns, "ignore-tc:", "");
     } else if (strcmp(name, "bind-to:") == 0) {
         lev_resolver_take_bind_to(r, value);
         return 0;
