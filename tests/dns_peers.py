@@ -1,4 +1,4 @@
-"""Name servers for tests: one that does as it is told, in a thread, and dnsmasq."""
+"""Name servers for tests: one that does as it is told, in a thread, and those of Debian."""
 
 from __future__ import annotations
 
@@ -211,30 +211,70 @@ def dnsmasq(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
         process.wait(timeout=10)
 
 
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
 def _start(folder: Path, options: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
     """Start one on a free port; on another one when somebody has taken that meanwhile."""
     for _ in range(10):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = _free_port()
         command = [
             *(tool("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"),
             *("--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--cache-size=10000"),
             *("--user=", "--pid-file=", "--log-facility=-", "--dns-forward-max=5000", *options),
         ]
-        with open(folder / "log", "wb") as log:
-            process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
-        try:
-            _wait_for(process, port)
-        except AssertionError:
-            process.kill()
-            if process.wait(timeout=10) != _NO_PORT:
-                raise
-        else:
+        process = _run(command, folder, port, _NO_PORT)
+        if process is not None:
             return process, port
     raise AssertionError("dnsmasq gets no port")
 
 
+def _run(command: list[str], folder: Path, port: int, no_port: int) -> Optional[subprocess.Popen[bytes]]:
+    """Start a server and wait until it answers; None when it ends with *no_port*."""
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+    try:
+        _wait_for(process, port)
+    except AssertionError:
+        process.kill()
+        if process.wait(timeout=10) != no_port:
+            raise
+        return None
+    return process
+
+
+@contextlib.contextmanager
+def unbound(folder: Path, *lines: str) -> Iterator[tuple[str, int]]:
+    """An unbound that answers from *lines* in its "server:" alone, for the time of a ``with``."""
+    process, port = _start_unbound(folder, lines)
+    try:
+        yield "127.0.0.1", port
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _start_unbound(folder: Path, lines: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+    path = folder / "unbound.conf"
+    for _ in range(10):
+        port = _free_port()
+        usual = [
+            *(f'directory: "{folder}"', 'chroot: ""', 'username: ""', 'pidfile: ""', "do-daemonize: no"),
+            *("use-syslog: no", f"interface: 127.0.0.1@{port}", "interface-automatic: no", "num-threads: 1"),
+            *('module-config: "iterator"', 'local-zone: "ready." static', *lines),
+        ]
+        path.write_text("server:\n" + "".join(f"  {line}\n" for line in usual))
+        process = _run([tool("unbound"), "-d", "-c", str(path)], folder, port, _FAILED)
+        if process is not None:
+            return process, port
+    raise AssertionError((folder / "log").read_text())
+
+
+#: unbound's exit status when it cannot listen, and for other errors.
+_FAILED = 1
 #: dnsmasq's exit status when it cannot listen.
 _NO_PORT = 2
 
@@ -251,4 +291,4 @@ def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
                 sock.send(query)
                 sock.recv(512)
                 return
-    raise AssertionError("dnsmasq does not answer")
+    raise AssertionError("the server does not answer")

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import pathlib
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from dns_peers import (
     name_server,
     name_server_beside_tcp,
     record,
+    unbound,
     usual,
     wire,
 )
@@ -800,6 +802,86 @@ def test_beside_dnsmasq(plain_base: EventBase, run: Callable[..., None], tmp_pat
         run(plain_base)
         assert len(told) == 2000
         assert {query.result()[0][4] for query in told} == {("192.0.2.20", 80)}
+
+
+def test_beside_unbound(plain_base: EventBase, run: Callable[..., None], tmp_path: pathlib.Path) -> None:
+    """Another one: thousands of names in flight, and an answer that is too long for a datagram."""
+    lines = [
+        *('local-zone: "test." static', 'local-data: "one.test. 77 A 192.0.2.10"'),
+        *('local-data-ptr: "2001:db8::10 one.test"', 'local-data: "alias.test. CNAME one.test."'),
+        *('local-zone: "many.test." redirect', 'local-data: "many.test. A 192.0.2.20"'),
+        *(f'local-data: "long.test. A 192.0.2.{number}"' for number in range(60)),
+    ]
+    with (
+        unbound(tmp_path, *lines) as address,
+        Resolver(
+            *(plain_base,),
+            **{"resolv_conf": False, "hosts": False, "nameservers": [address], "ignore_tc": False},
+            **{"max_inflight": 200, "timeout": 1.0, "attempts": 5},
+        ) as resolver,
+    ):
+        found = resolver.resolve_ipv4("one.test").wait(10)
+        assert (found.records, found.ttl) == (("192.0.2.10",), 77)
+        assert resolver.resolve_reverse("2001:db8::10").wait(10).records == ("one.test",)
+        assert len(resolver.resolve_ipv4("long.test").wait(10)) == 60
+        cut_off = failure(resolver.resolve_ipv4("long.test", ignore_truncation=True))
+        assert isinstance(cut_off, DNSError)
+        assert cut_off.code is DNSErrorCode.TRUNCATED
+        assert len(resolver.getaddrinfo("long.test", 1, family=socket.AF_INET, type=1).wait(10)) == 60
+        missing = failure(resolver.resolve_ipv4("missing.test", tcp=True))
+        assert isinstance(missing, DNSError)
+        assert missing.code is DNSErrorCode.NOTEXIST
+        told: list[Any] = []
+        for number in range(2000):
+            resolver.resolve_ipv4(f"n{number}.many.test", told.append, tcp=number % 10 == 0)
+        run(plain_base)
+        assert len(told) == len(set(map(id, told))) == 2000
+        assert {query.result().records for query in told} == {("192.0.2.20",)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's namespaces")
+def test_without_a_network(tmp_path: pathlib.Path) -> None:
+    """No route, no address, no resolv.conf: each way of asking ends with its error, and does so in time."""
+    code = """
+import sys, time
+from libevent_cffi import EventBase
+from libevent_cffi.dns import Resolver
+from libevent_cffi.errors import DNSError
+began = time.monotonic()
+with EventBase() as base:
+    for nameservers in ([], ["192.0.2.53", "[2001:db8::53]"]):
+        options = {"timeout": 0.03, "attempts": 2, "getaddrinfo_allow_skew": 0.05, "nameservers": nameservers}
+        resolver = Resolver(base, resolv_conf=not nameservers, hosts=False, **options)
+        queries = [
+            resolver.resolve_ipv4("one.example"),
+            resolver.resolve_ipv6("one.example", tcp=True),
+            resolver.resolve_reverse("192.0.2.1"),
+            resolver.getaddrinfo("one.example", 80),
+        ]
+        for query in queries:
+            try:
+                query.wait(10)
+            except DNSError as error:
+                print(error.code.name if error.code else error.args[0])
+        base.dispatch()
+        assert resolver.pending == 0
+        assert not nameservers or len(resolver.nameservers) == 2, resolver.nameservers
+        resolver.close()
+assert time.monotonic() - began < 8
+"""
+    empty = tmp_path / "resolv.conf"
+    empty.write_text("")
+    inside = 'mount --bind "$1" /etc/resolv.conf && exec "$2" -c "$3"'
+    command = ["unshare", "-rnm", "sh", "-c", inside, "sh", str(empty), sys.executable, code]
+    try:
+        subprocess.run([*command[:2], "true"], check=True, capture_output=True, timeout=10)
+        asked = subprocess.run(command, check=False, capture_output=True, timeout=30, text=True)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("namespaces are not allowed here")
+    if "mount" in asked.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert asked.stderr == ""
+    assert asked.stdout.split() == ["TIMEOUT", "TIMEOUT", "TIMEOUT", str(socket.EAI_FAIL)] * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
