@@ -404,3 +404,14 @@ def test_a_byte_after_a_large_reference_takes_little_memory() -> None:
     assert util.memory_counters().bytes - before < 10_000
     buffer.drain(49_999_999)
     assert buffer.remove() == b"\0xyz"
+
+
+def test_many_small_pieces_are_taken_in_linear_time() -> None:
+    """As a body that came in many pieces."""
+    with Buffer() as buffer:
+        for _ in range(60000):
+            buffer.add_buffer(Buffer(b"x" * 8))
+        begin = time.process_time()
+        assert buffer.copyout(start=8) == b"x" * 479992
+        assert buffer.remove() == b"x" * 480000
+        assert time.process_time() - begin < 1  # in quadratic time it would be 2 s or more

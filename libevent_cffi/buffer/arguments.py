@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST",
+    "bytes_of",
     "check_count",
     "check_offset",
     "export",
@@ -49,6 +50,13 @@ def scratch() -> tuple[Any, Any, Any]:
 def memory_of(size: int) -> Any:
     """Return memory whose content is undefined."""
     return _new_memory("char[]", size)
+
+
+def bytes_of(memory: Any, size: int) -> bytes:
+    """Return the first *size* bytes there, and free it: PyPy would keep it until it collects."""
+    data = bytes(ffi.buffer(memory, size))
+    ffi.release(memory)
+    return data
 
 
 def check_count(nbytes: int) -> int:

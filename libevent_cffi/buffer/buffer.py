@@ -12,6 +12,7 @@ from ..flags import EOL, check_flags
 from .arguments import (
     MOST,
     SCRATCH,
+    bytes_of,
     check_count,
     check_length,
     check_offset,
@@ -321,7 +322,7 @@ class Buffer(Looking):
         while True:
             result = self._again(result, lib.lev_buffer_remove, mem, len(mem), size)
             if result != _TOO_SMALL:
-                return bytes(ffi.buffer(mem, result))
+                return bytes_of(mem, result)
             size = self._at_hand(size)
             mem = memory_of(size)
             result = lib.lev_buffer_remove(self._b, mem, size, size)
@@ -416,7 +417,7 @@ class Buffer(Looking):
             if result == _NOT_FOUND:
                 return None
             if result != _TOO_SMALL:
-                data = bytes(ffi.buffer(mem, result))
+                data = bytes_of(mem, result)
                 return data, data[: result - end[0]]
             mem = memory_of(len(self))
             result = lib.lev_buffer_readline(self._b, mem, len(mem), style, end)

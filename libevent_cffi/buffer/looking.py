@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Optional, Union, overload
 from .._native import convert, features
 from .._native._libevent import ffi, lib
 from ..flags import EOL, check_flags
-from .arguments import MOST, SCRATCH, check_count, check_offset, export, memory_of, put_back, scratch
+from .arguments import (
+    MOST,
+    SCRATCH,
+    bytes_of,
+    check_count,
+    check_offset,
+    export,
+    memory_of,
+    put_back,
+    scratch,
+)
 from .handle import Handle
 
 if TYPE_CHECKING:
@@ -119,7 +129,7 @@ class Looking(Handle):
         while True:
             result = self._again(result, lib.lev_buffer_copy, start, mem, 0, size)
             if result != _TOO_SMALL:
-                return bytes(ffi.buffer(mem, result))
+                return bytes_of(mem, result)
             size = self._at_hand(size)
             mem = memory_of(size)
             result = lib.lev_buffer_copy(self._b, start, mem, size, size)

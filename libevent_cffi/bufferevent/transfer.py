@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._native import convert
-from .._native._libevent import ffi, lib
+from .._native._libevent import lib
 from ..buffer import Buffer
-from ..buffer.arguments import MOST, SCRATCH, check_count, export, memory_of, put_back, scratch, take_scratch
+from ..buffer.arguments import (
+    MOST,
+    SCRATCH,
+    bytes_of,
+    check_count,
+    export,
+    memory_of,
+    put_back,
+    scratch,
+    take_scratch,
+)
 from ..flags import EOL
 from .handle import Handle
 
@@ -144,7 +154,7 @@ class Transfer(Handle):
             memory = memory_of(min(length, size) if size >= 0 else length)
             result = _read(self._c, memory, len(memory), size)
         self._checked(result, "bufferevent_read")
-        return bytes(ffi.buffer(memory, result))
+        return bytes_of(memory, result)
 
     def readinto(self, target: BytesLike) -> int:
         """

@@ -725,7 +725,8 @@ static void lev_copy(struct evbuffer *eb, size_t start, void *target, size_t siz
     if (size == 0 || evbuffer_ptr_set(eb, &at, start, EVBUFFER_PTR_SET) != 0)
         return;
     while (size > 0) {
-        count = evbuffer_peek(eb, (ev_ssize_t)size, &at, chunks, 16);
+        /* all, since it goes through as many chunks as hold what it is asked for (buffer.c:evbuffer_peek) */
+        count = evbuffer_peek(eb, -1, &at, chunks, 16);
         if (count <= 0)
             return;
         for (step = 0, i = 0; i < count && i < 16 && size > 0; i++) {
