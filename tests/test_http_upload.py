@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -64,6 +65,21 @@ def test_the_calls_come_in_order(plain_base: EventBase, server: Server) -> None:
     told.clear()
     assert split(ask(plain_base, server, get("/up")))[0] == 200
     assert told == ["GET", "end"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_takes_linear_time(plain_base: EventBase, server: Server, chunked: bool) -> None:
+    """To come, and to be taken, though it is kept in thousands of pieces until it is whole."""
+    size = 40 * 2**20
+    server.max_body_size = None
+    server.handler = lambda request: request.reply(200, str(len(request.body.remove())))
+    server.bind(("127.0.0.1", 0))
+    header = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size)) if chunked else bytes(size)
+    data = get("/", header, method="PUT") + body
+    begin = time.process_time()
+    assert split(ask(plain_base, server, data))[2] == b"%d" % size
+    assert time.process_time() - begin < 1.2  # in quadratic time it would be 3 s or more
 
 
 @pytest.mark.skipif(not STREAMS, reason="libevent 2.1 keeps bodies until they are whole")

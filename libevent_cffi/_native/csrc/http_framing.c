@@ -161,18 +161,19 @@ static int lev_framing_size(struct lev_framing *f, char byte)
     return 0;
 }
 
-static const char *lev_framing_skip(struct lev_framing *f, const char *at, const char *end)
+/* How many of these bytes belong to the body, or to its chunk; whatever they are. */
+static size_t lev_framing_skip(struct lev_framing *f, size_t size)
 {
-    size_t step = (size_t)(end - at);
-
-    if (step > f->left)
-        step = (size_t)f->left;
-    f->left -= step;
+    if (f->state != LEV_AT_BODY && f->state != LEV_AT_CHUNK)
+        return 0;
+    if (size > f->left)
+        size = (size_t)f->left;
+    f->left -= size;
     if (f->left == 0 && f->state == LEV_AT_BODY)
         lev_framing_is_whole(f);
     else if (f->left == 0)
         f->state = LEV_AT_CHUNK_CR;
-    return at + step;
+    return size;
 }
 
 static int lev_framing_chunk_end(struct lev_framing *f, char byte)
@@ -213,7 +214,7 @@ static const char *lev_framing_follow(struct lev_framing *f, const char *at, con
             break;
         case LEV_AT_BODY:
         case LEV_AT_CHUNK:
-            next = lev_framing_skip(f, at, end);
+            next = at + lev_framing_skip(f, (size_t)(end - at));
             break;
         case LEV_AT_SIZE:
         case LEV_AT_SIZE_END:
@@ -248,7 +249,10 @@ static void lev_framing_cut(struct evbuffer *input, size_t at)
     evbuffer_freeze(input, 0);
 }
 
-/* Follow the input from there on. */
+/*
+ * Follow the input from there on.  What belongs to a body is not looked for: evhttp may keep all of it there, and each
+ * search would go through all its pieces.
+ */
 static void lev_framing_read(struct lev_framing *f, struct evbuffer *input, size_t from)
 {
     struct evbuffer_iovec parts[4];
@@ -257,6 +261,7 @@ static void lev_framing_read(struct lev_framing *f, struct evbuffer *input, size
     size_t at = from;
     int i, count;
 
+    at += lev_framing_skip(f, evbuffer_get_length(input) - at);
     while (f->state != LEV_AT_STOP && at < evbuffer_get_length(input)) {
         if (evbuffer_ptr_set(input, &place, at, EVBUFFER_PTR_SET) != 0)
             return;
