@@ -479,6 +479,28 @@ def test_nothing_is_left_behind(plain_base: EventBase, peer: TCPNameServer, run:
         assert after[0] <= before[0] + 4
 
 
+def test_a_dropped_base_goes_silently(peer: TCPNameServer) -> None:
+    """With questions on their way, by TCP and by UDP."""
+    peer.talk = BAD["silent"][0]
+    with name_server(lambda *_: []) as silent:
+
+        def ask() -> None:
+            base = EventBase()
+            for address, use_vc in ((peer.address, True), (silent.address, False)):
+                resolver = Resolver(
+                    base, resolv_conf=False, hosts=False, nameservers=[address], use_vc=use_vc
+                )
+                resolver.resolve_ipv4("a.example", canonical_name=True)
+            while not silent.asked:
+                base.poll(0.01)
+
+        before = descriptors()
+        ask()
+        for _ in range(4):
+            gc.collect()
+        assert descriptors() <= before + 1  # the peer's own
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_asks_on_a_connection_of_its_own(make: Callable[..., Resolver], peer: TCPNameServer) -> None:
     """And the parent goes on with its own."""

@@ -115,6 +115,8 @@ class Configuration(children.Child):
         which &= ~DNSOption.MISC  # it would ask by TCP, and for names of its own
         code = self._checked(lib.lev_resolver_load(self._c, which, encoded), "evdns_base_resolv_conf_parse")
         if which & DNSOption.SEARCH:
+            if lines is None:  # libevent begins anew (evdns.c:evdns_resolv_set_defaults)
+                self._domains = []
             self._take_domains(lines or [])
         if which & DNSOption.HOSTSFILE:
             self._hosts.add(_system_hosts())

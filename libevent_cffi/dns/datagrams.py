@@ -25,6 +25,15 @@ _random = random.SystemRandom()
 _LARGEST = 65536
 
 
+class _Socket(socket.socket):
+    """One that is closed silently when it goes with a base that was dropped."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Datagram:
     """A question by UDP, on a socket of its own that hears nobody but the name server."""
 
@@ -34,7 +43,7 @@ class Datagram:
         self._asker = asker
         self.open: dict[int, Exchange] = {}
         family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        self._sock = _Socket(family, socket.SOCK_DGRAM)
         self._event: Optional[Event] = None
         try:
             self._sock.setblocking(False)

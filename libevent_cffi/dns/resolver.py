@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from .._native import children, convert, features
 from .._native._libevent import ffi, lib
 from .._native.asking import new_query
-from ..errors import CancelledError, ClosedError, DNSError
+from ..errors import CancelledError, ClosedError, DNSError, WrongThreadError
 from ..event.arguments import check_base
 from ..flags import DNSOption, check_flags
 from .addrinfo import Wanted, packed_sockaddr, read_addresses
@@ -332,6 +332,8 @@ class Resolver(Configuration):
         except BaseException:
             self._queries.pop(query._number, None)
             self._base._operations.discard(query)
+            with contextlib.suppress(ClosedError, WrongThreadError):
+                plan.stop()
             raise
 
     def _prepare(self, query: Query[Any], name: str, read: Callable[[Found], Any]) -> None:
