@@ -312,6 +312,7 @@ def test_options_and_addresses_of_the_socket(base: EventBase, run: Run) -> None:
         assert bev.local_address is not None
         bev.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert bev.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert not os.get_blocking(bev.fileno())
         with server.accept()[0]:
             assert bev.peer_address == server.getsockname()
         with pytest.raises(ValueError, match="has a connection"):

@@ -227,3 +227,25 @@ def test_types_and_methods(plain_base: EventBase, server: Server, folder: Path) 
         DirectoryHandler(folder / "nothing")
     with pytest.raises(ValueError, match="begin and end"):
         DirectoryHandler(folder, prefix="files")
+
+
+def test_a_client_that_has_gone_gets_no_file(plain_base: EventBase, server: Server, folder: Path) -> None:
+    """That is said as of every other answer."""
+    seen: list[Request] = []
+    gone: list[Request] = []
+
+    def handle(request: Request) -> None:
+        request.on_close = gone.append
+        request.defer()
+        seen.append(request)
+
+    server.handler = handle
+    with socket.create_connection(server.bind(("127.0.0.1", 0)).address) as sock:
+        sock.sendall(get())
+        while not seen:
+            plain_base.poll(0.1)
+    seen[0].connection.close()
+    while not gone:
+        plain_base.poll(0.1)
+    with pytest.raises(BrokenPipeError):
+        seen[0].sendfile(folder / "small.txt")

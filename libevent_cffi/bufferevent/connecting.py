@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional
 
-from .._native import convert
+from .._native import check, convert
 from .._native._libevent import ffi, lib
 from ..errors import CancelledError
 from ..event.events import evict
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Connecting"]
 
 _log = logging.getLogger("libevent")
-_T = TypeVar("_T")
 _ERROR: int = lib.BEV_EVENT_ERROR
 
 
@@ -146,15 +145,11 @@ class Connecting(Control):
                 result = lib.lev_bev_replace(self._c, fd)
             self._done(result, "bufferevent_setfd")
 
-    def _with_socket(self, use: Callable[[socket.socket], _T]) -> _T:
+    def _socket_fd(self) -> int:
         fd = self.fileno()
         if fd < 0:
             raise ValueError(f"{self!r} has no socket")
-        sock = socket.socket(fileno=fd)
-        try:
-            return use(sock)
-        finally:
-            sock.detach()
+        return fd
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         """
@@ -164,7 +159,7 @@ class Connecting(Control):
 
         Wraps: bufferevent_getfd() <event2/bufferevent.h>; libevent >= 2.0.
         """
-        self._with_socket(lambda sock: sock.setsockopt(level, option, value))
+        check.check_rc(lib.lev_setsockopt(self._socket_fd(), level, option, value), "setsockopt")
 
     def getsockopt(self, level: int, option: int) -> int:
         """
@@ -174,7 +169,9 @@ class Connecting(Control):
 
         Wraps: bufferevent_getfd() <event2/bufferevent.h>; libevent >= 2.0.
         """
-        return self._with_socket(lambda sock: sock.getsockopt(level, option))
+        found = ffi.new("int *")
+        check.check_rc(lib.lev_getsockopt(self._socket_fd(), level, option, found), "getsockopt")
+        return int(found[0])
 
     @property
     def local_address(self) -> Optional[SocketAddress]:

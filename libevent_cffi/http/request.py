@@ -260,6 +260,9 @@ class Request(Outcome):
 
         Wraps: evhttp_send_reply_start() evhttp_send_reply_chunk_with_cb() <event2/http.h>; libevent >= 2.1.
         """
+        state = self._state()
+        if state == _NO_REQUEST:
+            self._refuse(state, "evhttp_send_reply")
         files.send(self, file, content_type, headers, ranges)
 
     def _takes_files(self) -> bool:
