@@ -498,6 +498,24 @@ def test_the_cache(make: Callable[..., Resolver]) -> None:
     assert resolver.cache_lookup("kept.example") is None
 
 
+@pytest.mark.skipif(not IS_22, reason="libevent 2.1 has no cache")
+def test_what_was_kept_is_freed_as_it_was_made(make: Callable[..., Resolver], plain_base: EventBase) -> None:
+    """By libevent's memory functions, as what they count tells; once the system freed it."""
+
+    def keep() -> int:
+        for number in range(10):
+            with make(cache=True) as resolver:
+                resolver.cache_add("kept.example", ["192.0.2.5", "2001:db8::5"], ttl=number % 2)
+                resolver.cache_add("kept.example", ["192.0.2.6"], ttl=60)
+            plain_base.poll()
+        gc.collect()
+        plain_base.poll()
+        return int(lib.lev_memory_blocks())
+
+    before = keep()
+    assert keep() <= before + 2
+
+
 @pytest.mark.skipif(IS_22, reason="libevent 2.2 has it")
 def test_what_needs_2_2_says_so(make: Callable[..., Resolver]) -> None:
     """FeatureUnavailableError, at the call."""
