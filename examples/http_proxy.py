@@ -2,7 +2,9 @@
 An HTTP proxy: ``curl -x http://127.0.0.1:PORT http://example.org/`` goes through it.  Ctrl-C ends it.
 
 Answers are passed on as they come, and no faster than the client takes them.  What a client sends is passed
-on when it is whole, since a request's body goes out in one piece.  Only http is spoken, and no CONNECT.
+on when it is whole: libevent 2.1 gives a server no part of a body before that, 2.2 gives parts to routes
+only, whose paths a proxy does not know; and a request's body goes out in one piece.  Only http is spoken, and
+no CONNECT.
 """
 
 from __future__ import annotations

@@ -20,14 +20,18 @@ class Upload:
     def __init__(self, request: Request) -> None:
         self.digest = hashlib.sha256()
         self.size = 0
+        # On libevent 2.1 all of it comes at once, and shall not be copied at once.
+        self.part = memoryview(bytearray(65536))
         request.on_body = self.more
         request.on_body_end = self.end
         request.on_close = self.left
 
     def more(self, request: Request, chunk: Buffer) -> None:
         """Take a piece."""
-        self.size += len(chunk)
-        self.digest.update(bytes(chunk))
+        while chunk:
+            size = chunk.readinto(self.part)
+            self.digest.update(self.part[:size])
+            self.size += size
 
     def end(self, request: Request) -> None:
         """Answer: all of it has come."""
