@@ -366,13 +366,15 @@ def test_what_resolv_conf_says(make: Callable[..., Resolver], tmp_path: pathlib.
 
     with tcp_name_server(log) as server:
         resolver = make(nameservers=[server.address], resolv_conf=path)
-        resolver.set_options(use_vc=True)
         assert failure(resolver.resolve_ipv4("one.x")).code is DNSErrorCode.NOTEXIST
         assert asked == ["one.x", "one.x.a.example", "one.x.b.example"]  # "search" has libevent forget ndots
         other = make(nameservers=[server.address], resolv_conf=path, ndots=2)
         assert failure(other.resolve_ipv4("one.x")).code is DNSErrorCode.NOTEXIST
         assert asked[3:] == ["one.x.a.example", "one.x.b.example", "one.x"]
-        for each in (resolver, other):
+        alone = Resolver(resolver.base, resolv_conf=path, hosts=False, nameservers=[server.address])
+        assert failure(alone.resolve_ipv4("one.x.")).code is DNSErrorCode.NOTEXIST
+        assert asked[6:] == ["one.x"]
+        for each in (resolver, other, alone):
             each.close()
 
 

@@ -33,8 +33,9 @@ _LOAD_ERRORS = {2: errno.EIO, 3: errno.EFBIG, 4: errno.ENOMEM, 5: errno.EIO}
 class Configuration(children.Child):
     """The part of a Resolver that is configured."""
 
-    __slots__ = ("_domains", "_file_options", "_hosts", "_is_suspended", "_ndots", "_options")
+    __slots__ = ("_asks_simply", "_domains", "_file_options", "_hosts", "_is_suspended", "_ndots", "_options")
 
+    _asks_simply: bool
     _domains: list[bytes]
     _file_options: dict[str, Any]
     _hosts: Hosts
@@ -84,6 +85,10 @@ class Configuration(children.Child):
             self._checked(result, "evdns_base_set_option")
         self._options = known
         self._ndots = known.get("ndots", self._ndots)
+        self._note_ways()
+
+    def _note_ways(self) -> None:
+        self._asks_simply = self._option("ignore_tc") and not self._option("use_vc")
 
     def _option(self, name: str) -> Any:
         """Return the value of an option, whoever has set it."""
@@ -135,6 +140,7 @@ class Configuration(children.Child):
             if name not in ("ndots", "use_vc", "ignore_tc", "tcp_idle_timeout"):
                 option = name.replace("_", "-").encode("ascii") + b":"
                 self._checked(lib.lev_resolver_set_option(self._c, option, encoded), "evdns_base_set_option")
+        self._note_ways()
 
     def _take_domains(self, lines: list[list[str]]) -> None:
         """Have the domains that libevent has of these lines (evdns.c:resolv_conf_parse_line)."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Resolver"]
 
 _MOST_KEPT = 256
+#: How nearly every question is asked, made once.
+_WITH_SEARCH, _ALONE = Way(False, False, False, True), Way(False, False, False, False)
 _KINDS = {int(socket.AF_INET): lib.LEV_ASK_IPV4, int(socket.AF_INET6): lib.LEV_ASK_IPV6}
 
 
@@ -101,7 +103,7 @@ class Resolver(Configuration):
         self._tcp: Optional[Asker] = None
         self._has_cache = bool(cache) and hasattr(lib, "evdns_cache_write")
         self._options, self._file_options, self._ndots, self._domains = {}, {}, 1, []
-        self._hosts, self._is_suspended = Hosts(), False
+        self._hosts, self._is_suspended, self._asks_simply = Hosts(), False, True
         self._base = base
         handle = children.new("struct lev_resolver *")
         flags = 0 if cache else getattr(lib, "EVDNS_BASE_NO_CACHE", 0)
@@ -258,6 +260,8 @@ class Resolver(Configuration):
         return len(self._queries)
 
     def _way(self, name: str, search: bool, tcp: bool, ignore_truncation: bool, canonical_name: bool) -> Way:
+        if self._asks_simply and not (tcp or canonical_name):
+            return _WITH_SEARCH if search and not name.endswith(".") else _ALONE
         asks_again = not (ignore_truncation or self._option("ignore_tc"))
         searches = search and not name.endswith(".")
         return Way(bool(tcp or self._option("use_vc")), asks_again, bool(canonical_name), searches)
@@ -279,7 +283,7 @@ class Resolver(Configuration):
         self._check_open()
         query: Query[Answer] = Query._start(self._base, callback, args)  # type: ignore[assignment, arg-type]
         self._prepare(query, name, read)
-        if way.is_libevents:
+        if way is _WITH_SEARCH or way is _ALONE or way.is_libevents:
             self._ask(query, kind, what, 0 if way.searches else lib.DNS_QUERY_NO_SEARCH, ffi.NULL)
         else:
             self._follow(query, Lookup(self, kind, self._names_for(kind, name, what, way), way, query._tell))
