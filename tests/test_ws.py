@@ -864,3 +864,41 @@ def test_a_pending_connect_can_be_cancelled(plain_base: EventBase, run: Run) -> 
         run(plain_base)
     assert told == [operation]
     assert isinstance(operation.error, CancelledError)
+
+
+def test_who_ended_the_sending_below_hears_of_the_end(plain_base: EventBase) -> None:
+    """Pings, and the end, cannot be answered then; that is no failure of anybody."""
+
+    def end(ws: WebSocket, data: Any) -> None:
+        ws.bufferevent.write_eof()
+
+    room = Room(plain_base, on_message=end, ping_interval=0.01)
+
+    def script(sock: socket.socket) -> bytes:
+        sock.sendall(frame(TEXT, b"x"))
+        rest = read_all(sock)
+        sock.sendall(frame(PING, b"?") + close_frame(1000))
+        return rest
+
+    room.talk(script)
+    room.settle()
+    assert [code for code, _ in room.closes] == [1000]
+
+
+def test_close_after_the_sending_was_ended_below(plain_base: EventBase) -> None:
+    """It ends as any other."""
+
+    def end(ws: WebSocket, data: Any) -> None:
+        ws.bufferevent.write_eof()
+        ws.close()
+
+    room = Room(plain_base, on_message=end)
+
+    def script(sock: socket.socket) -> bytes:
+        sock.sendall(frame(TEXT, b"x"))
+        return read_all(sock)
+
+    room.talk(script)
+    room.settle()
+    assert room.sockets[0].closed
+    assert room.closes == []

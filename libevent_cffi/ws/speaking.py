@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .._native import convert
@@ -110,6 +111,11 @@ class Speaking(Resource):
         """Is it closed, by either side, or with its server or its base?"""
         return self._closed or self._base.closed or self._bev.closed
 
+    def _put(self, data: bytes) -> None:
+        """Send what nobody has asked for; not where the user has ended the sending, by the bufferevent."""
+        with contextlib.suppress(BrokenPipeError):
+            self._bev.write(data)
+
     # -- ending ----------------------------------------------------------------------------------------------
 
     def _say_goodbye(self, code: int, reason: str) -> None:
@@ -119,7 +125,7 @@ class Speaking(Resource):
         self._owed = None
         self._stop_pinging()
         if framing is not None and not self._bev.closed:
-            self._bev.write(framing.close(code, reason))
+            self._put(framing.close(code, reason))
         if self._deadline is None:
             self._deadline = self._base.call_later(_PATIENCE, self._give_up)
 
@@ -179,7 +185,7 @@ class Speaking(Resource):
             self._disconnect()
         elif self._owed is not None:
             owed, self._owed = self._owed, None
-            bev.write(self._framing.pong(owed))
+            self._put(self._framing.pong(owed))
 
     def _on_event(self, bev: BufferEvent, what: BufferEventFlag, error: Optional[Exception]) -> None:
         if what & BufferEventFlag.EOF:
@@ -236,7 +242,7 @@ class Speaking(Resource):
         if self._closed or self._framing is None:
             return
         if len(self._bev.output) < _MOST_PONGS:
-            self._bev.write(self._framing.pong(data))
+            self._put(self._framing.pong(data))
         else:
             self._owed = data
             self._bev.on_write = self._on_write
@@ -296,7 +302,7 @@ class Speaking(Resource):
             self._stop_pinging()
         elif self._heard or self._busy or self._bev.input or is_readable(self._bev.fileno()):
             self._heard = False
-            self._bev.write(self._framing.ping(b""))
+            self._put(self._framing.ping(b""))
         else:
             self._lose(f"nothing came for {self._interval:g} s after a ping")
 
