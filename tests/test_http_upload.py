@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from http_peer import Client, ask, get, read_all, read_head, split
+from http_peer import DEADLINE, Client, ask, get, read_all, read_head, split
 
 from libevent_cffi import EventBase, util
 from libevent_cffi.buffer import Buffer
@@ -394,3 +394,31 @@ def test_a_virtual_host_that_is_removed_answers_what_it_has(plain_base: EventBas
     before = weakref.WeakSet(child for child in plain_base._children.values() if child is not server)
     gc.collect()
     assert not [each for each in before if isinstance(each, Server)]
+
+
+def test_an_early_answer_reaches_who_only_stops_sending(plain_base: EventBase, server: Server) -> None:
+    """All of it, though the client's end comes with the last of the body, long before all is written."""
+    size = 3000000
+
+    def handle(request: Request) -> None:
+        request.start(200)
+        request.send_chunk(b"x" * size)
+        request.end()
+        seen.set()
+
+    seen = threading.Event()
+    server.route("/up", handle, stream=True)
+    server.bind(("127.0.0.1", 0))
+
+    def talk(sock: socket.socket) -> bytes:
+        whole = post(b"abcdef")
+        sock.sendall(whole[:-4])
+        if STREAMS:
+            seen.wait(DEADLINE)
+        sock.sendall(whole[-4:])
+        sock.shutdown(socket.SHUT_WR)
+        return read_all(sock)
+
+    answer = Client(plain_base, server.bound[0].address, talk).finish()
+    assert answer.endswith(b"\r\n0\r\n\r\n")
+    assert answer.count(b"x") >= size
