@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from dns_peers import AAAA, CNAME, A, answer, question_of, record, wire
+from dns_serving import CORPUS, HAS_TCP, LOCAL, query
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_dns_server import CORPUS, HAS_TCP, LOCAL, query
 
 from libevent_cffi import EventBase
 from libevent_cffi.dns import Request, Resolver, Server
