@@ -1,7 +1,8 @@
 """
 What the tests of the HTTP client share.
 
-No test of a module that has ``descriptors_are_closed = http_asking.descriptors_are_closed`` leaves a descriptor.
+A module whose tests leave no descriptor has
+``descriptors_are_closed = http_asking.descriptors_are_closed``.
 """
 
 from __future__ import annotations
