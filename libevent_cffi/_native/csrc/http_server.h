@@ -200,3 +200,27 @@ struct lev_http {
     long forks;
     lev_methods_t methods;
 };
+
+/* Python's functions that C calls, and what the parts of the server need of each other. */
+static int lev_py_request(int64_t token, int64_t request, int slot);
+static int lev_py_request_headers(int64_t token, int64_t request, int slot);
+static int lev_py_request_failed(int64_t token, int64_t request, int slot);
+static int lev_py_request_event(int64_t token, int64_t request, int what, int slot);
+static int lev_py_request_was_told(int64_t token, int64_t request, int what, int slot);
+static int lev_py_http_stopped(int64_t token, int slot);
+static int lev_py_http_bev(int64_t token, int slot);
+static int lev_py_http_page(int64_t token, int64_t request, int status, int slot);
+
+static void lev_sreq_lost(struct lev_sreq *r);
+static void lev_sreq_free(struct lev_sreq *r);
+static void lev_sreq_abandon(struct lev_sreq *r);
+static void lev_sreq_unwatch(struct lev_sreq *r);
+static void lev_on_request(struct evhttp_request *req, void *arg);
+#ifdef LEV_HAVE_evhttp_set_newreqcb
+static int lev_on_new_request(struct evhttp_request *req, void *arg);
+#endif
+#ifdef LEV_HAVE_evhttp_set_errorcb
+static int lev_on_error_page(struct evhttp_request *req, struct evbuffer *page, int status, const char *reason,
+    void *arg);
+#endif
+static void lev_http_deliver(struct lev_http *h);
