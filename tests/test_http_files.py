@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tls_peers import python_client
 
 from libevent_cffi import EventBase
 from libevent_cffi._native import lib
+from libevent_cffi.bufferevent import RateLimit
 from libevent_cffi.http import DirectoryHandler, Request, Server
 from libevent_cffi.tls import TLSContext
 
@@ -48,6 +50,30 @@ def folder(tmp_path: Path) -> Path:
 
 def serve(path: Path, **keywords: Any) -> Callable[[Request], None]:
     return lambda request: request.sendfile(path, **keywords)
+
+
+def test_a_file_keeps_to_the_limit_of_its_connection(
+    plain_base: EventBase, server: Server, folder: Path
+) -> None:
+    """It is read then: sendfile() pays no heed to what libevent allows (buffer.c:evbuffer_write_sendfile)."""
+    rate, burst = 200_000, 20_000
+
+    def handle(request: Request) -> None:
+        bev = request.connection.bufferevent
+        assert bev is not None
+        bev.rate_limit = RateLimit(write_rate=rate, write_burst=burst, tick=0.02)
+        request.sendfile(folder / "large.bin")
+
+    def talk(sock: socket.socket) -> tuple[int, float]:
+        began, got = time.monotonic(), 0
+        sock.sendall(get())
+        while got < 100_000:
+            got += len(sock.recv(1 << 20))
+        return got, time.monotonic() - began
+
+    server.handler = handle
+    got, seconds = Client(plain_base, server.bind(("127.0.0.1", 0)).address, talk).finish()
+    assert got <= rate * seconds + 2 * burst
 
 
 @pytest.mark.parametrize("name", ["small.txt", "large.bin"])

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from .request import Request
 
-__all__ = ["IS_ENCRYPTED", "STATE", "Outcome"]
+__all__ = ["READS_FILES", "STATE", "Outcome"]
 
 #: What lev_sreq_state() answers: LEV_SREQ_ in the first bits, and these.
 STATE = 15
-IS_ENCRYPTED = 64
+READS_FILES = 64
 _IS_GONE = 16
 _IS_LOST = 32
 

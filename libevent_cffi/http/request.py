@@ -10,7 +10,7 @@ from ..buffer import Buffer
 from ..errors import ClosedError
 from . import files, reply
 from .headers import Headers
-from .outcome import IS_ENCRYPTED, STATE, Outcome
+from .outcome import READS_FILES, STATE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,8 +253,9 @@ class Request(Outcome):
         (412), If-None-Match and If-Modified-Since (304), If-Range.  They are about the ETag and Last-Modified
         among *headers* or response_headers, or those made of the file's time and size, where an ETag is weak
         within a second of the file's last change.  Several ranges at once get all of it.
-        Over TLS the file is read while it is sent, otherwise the system sends it by itself.  A file that
-        becomes shorter meanwhile ends the connection.
+        The system sends the file by itself; over TLS, and once the connection's bufferevent was asked for,
+        which may have a limit, it is read while it is sent.  A file that becomes shorter meanwhile ends the
+        connection.
 
         Raises OSError, ValueError for what is no regular file, and as reply().
 
@@ -268,7 +269,7 @@ class Request(Outcome):
     def _takes_files(self) -> bool:
         """Can a file be sent as it is?"""
         state = self._state()
-        return state >= 0 and not state & IS_ENCRYPTED
+        return state >= 0 and not state & READS_FILES
 
     def start(
         self,

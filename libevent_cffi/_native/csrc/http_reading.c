@@ -133,7 +133,10 @@ static int64_t lev_sreq_connection(struct lev_http *h, int64_t token)
     return result;
 }
 
-/* LEV_SREQ_, and whether the client is gone (16), the connection is (32), and it has TLS (64); or LEV_NO_REQUEST. */
+/*
+ * LEV_SREQ_, and whether the client is gone (16), the connection is (32), and files have to be read (64): under TLS,
+ * and where there may be a limit, to which sendfile() pays no heed; or LEV_NO_REQUEST.
+ */
 static int lev_sreq_state(struct lev_http *h, int64_t token)
 {
     struct lev_sreq *r;
@@ -142,7 +145,7 @@ static int lev_sreq_state(struct lev_http *h, int64_t token)
     if (entered < 0)
         return entered;
     result = r->state | (r->is_gone ? 16 : 0) | (lev_sreq_is_lost(r) ? 32 : 0);
-    if (r->conn != NULL && r->conn->tls != NULL)
+    if (r->conn != NULL && !r->conn->is_plain)
         result |= 64;
     lev_sreq_leave(h, entered);
     return result;
