@@ -271,6 +271,44 @@ def test_what_is_triggered_needs_no_reference(base: EventBase, run: Run) -> None
         assert peer.recv(1) == b""
 
 
+def test_a_priority_is_set_while_callbacks_are_on_their_way(method: Method, run: Run) -> None:
+    """
+    It counts from the next ones on, and nothing is lost.
+
+    libevent would take a deferred callback out of the queue of its new priority, and lose what comes into
+    that one, or into its old one, later (bufferevent.c:bufferevent_priority_set).
+    """
+    read: list[bytes] = []
+    set_to: list[int] = []
+    with method.make(priorities=2) as base:
+        ours, theirs = socket.socketpair()
+        bev, peer = connected(base, priority=1, on_read=lambda each: (read.append(each.read()), go_on()))
+
+        def urge() -> None:
+            ours.recv(1)
+            bev.priority = 1 - bev.priority
+            set_to.append(bev.priority)
+            go_on()
+
+        def go_on() -> None:
+            if len(read) == len(set_to) == 8:
+                base.loop_exit()
+            elif len(read) == len(set_to):
+                base.call_later(0.001, send)
+
+        def send() -> None:
+            peer.send(b"x")
+            theirs.send(b"x")
+
+        other = base.on_readable(ours, urge, priority=1)
+        base.call_soon(send)
+        run(base)
+        assert (read, set_to) == ([b"x"] * 8, [0, 1] * 4)
+        other.close()
+        for each in (ours, theirs, peer):
+            each.close()
+
+
 def test_a_connection_has_a_priority(method: Method, run: Run) -> None:
     """The more urgent one is called first, also over a socket that came later."""
     order: list[str] = []

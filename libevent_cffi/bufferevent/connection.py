@@ -92,7 +92,7 @@ class BufferEvent(Secure):
         if read_timeout is not None or write_timeout is not None:
             self.set_timeouts(read=read_timeout, write=write_timeout)
         if number is not None:
-            self.priority = number
+            self._checked(lib.lev_bev_set_priority(self._c, number, 1), "bufferevent_priority_set")
         if rate_limit is not None:
             self.rate_limit = rate_limit
 

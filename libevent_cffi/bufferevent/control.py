@@ -179,7 +179,8 @@ class Control(Transfer):
         """
         Its priority among the events of its base, 0 being the most urgent.
 
-        It can be set; ValueError for one that the base has not, and for pairs and filters.
+        It can be set; ValueError for one that the base has not, and for pairs and filters.  While callbacks
+        are on their way it counts from those on that come after them.
 
         Wraps: bufferevent_get_priority() bufferevent_priority_set() <event2/bufferevent.h>; libevent >= 2.1.
         """
@@ -188,7 +189,7 @@ class Control(Transfer):
     @priority.setter
     def priority(self, value: int) -> None:
         number = check_priority(self._base, value)
-        self._checked(lib.lev_bev_set_priority(self._c, number), "bufferevent_priority_set")
+        self._checked(lib.lev_bev_set_priority(self._c, number, 0), "bufferevent_priority_set")
 
     @property
     def rate_limit(self) -> Optional[RateLimit]:

@@ -54,7 +54,7 @@ int lev_bev_set_watermark(struct lev_bev *s, int events, size_t low, size_t high
 int lev_bev_watermark(struct lev_bev *s, int event, size_t found[2]);
 int lev_bev_trigger(struct lev_bev *s, int events, int ignore_watermarks);
 int lev_bev_trigger_event(struct lev_bev *s, int what, int error);
-int lev_bev_set_priority(struct lev_bev *s, int priority);
+int lev_bev_set_priority(struct lev_bev *s, int priority, int is_new);
 int lev_bev_priority(struct lev_bev *s);
 int lev_bev_set_max_single(struct lev_bev *s, int is_write, size_t size);
 int64_t lev_bev_max_single(struct lev_bev *s, int is_write);

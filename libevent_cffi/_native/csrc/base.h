@@ -137,6 +137,7 @@ struct lev_base {
     const struct timeval *common[LEV_COMMON_MAX];
     int common_count;
 
+    int has_priorities;         /* of connections, which libevent is to hear of when nothing is active */
     int collects;               /* a callback runs at whose end what it wrote is sent, see bevsend.c */
     struct lev_bev *unsent;
     struct lev_buffer *changed_buffers;         /* borrowed buffers whose changes Python has to hear of, see buffer.c */
@@ -182,6 +183,7 @@ static void lev_leave(struct lev_base *l, int entered);
 static int lev_delivered(struct lev_base *l, int answer);
 static void lev_after_callback(struct lev_base *l);
 static void lev_send_unsent(struct lev_base *l);
+static void lev_bev_apply_priorities(struct lev_base *l);
 static void lev_tick(struct lev_base *l);
 static void lev_arm_soon(struct lev_base *l);
 static void lev_apply_stop(struct lev_base *l);

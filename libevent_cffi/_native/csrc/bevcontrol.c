@@ -174,16 +174,54 @@ static int lev_bev_trigger_event(struct lev_bev *s, int what, int error)
 
 /* -- priority, single reads and writes --------------------------------------------------------------------- */
 
-static int lev_bev_set_priority(struct lev_bev *s, int priority)
+/*
+ * libevent refuses when the bufferevent's events are active, and takes no heed of its deferred callbacks: those would
+ * be taken out of another queue than they stand in, and what comes into that one later would be lost
+ * (bufferevent.c:bufferevent_priority_set, event.c:event_queue_remove_active).  So a priority is set when nothing is
+ * active.
+ */
+static void lev_bev_apply_priorities(struct lev_base *l)
 {
-    int result, entered = lev_bev_enter(s);
+    struct timeval soon = {0, 1000};
+    struct lev_child *c;
+    struct lev_bev *s;
+
+    if (!l->has_priorities || l->silent)
+        return;
+    if (!lev_is_quiet(l)) {
+        event_add(&l->late, &soon);
+        return;
+    }
+    l->has_priorities = 0;
+    for (c = l->children; c != NULL; c = c->next) {
+        s = (struct lev_bev *)c;
+        if (c->kind == &lev_bev_kind && s->is_priority_due && !s->is_gone)
+            bufferevent_priority_set(s->bev, s->priority);
+        if (c->kind == &lev_bev_kind)
+            s->is_priority_due = 0;
+    }
+}
+
+static int lev_bev_set_priority(struct lev_bev *s, int priority, int is_new)
+{
+    struct lev_base *l = s->child.base;
+    int result = 0, entered = lev_bev_enter(s);
 
     if (entered < 0)
         return entered;
-    result = bufferevent_priority_set(s->bev, priority) == 0 ? 0 : LEV_BEV_NO_SOCKET;
+    if (s->kind == LEV_BEV_PAIR || (s->kind == LEV_BEV_FILTER && s->tls == NULL))
+        result = LEV_BEV_NO_SOCKET;
+    else if (is_new || lev_is_quiet(l)) {
+        result = bufferevent_priority_set(s->bev, priority) == 0 ? 0 : LEV_BEV_NO_SOCKET;
+        s->is_priority_due = 0;
+    } else {
+        s->is_priority_due = 1;
+        l->has_priorities = 1;
+        event_active(&l->late, EV_TIMEOUT, 1);
+    }
     if (result == 0)
         s->priority = priority;
-    lev_leave(s->child.base, entered);
+    lev_leave(l, entered);
     return result;
 }
 
@@ -193,7 +231,7 @@ static int lev_bev_priority(struct lev_bev *s)
 
     if (entered < 0)
         return entered;
-    result = bufferevent_get_priority(s->bev);
+    result = s->is_priority_due ? s->priority : bufferevent_get_priority(s->bev);
     lev_leave(s->child.base, entered);
     return result;
 }

@@ -84,7 +84,7 @@ static void lev_bev_mend(struct lev_bev *s)
         return;
     evbuffer_freeze(bufferevent_get_input(s->bev), 0);
     evbuffer_freeze(bufferevent_get_output(s->bev), 1);
-    if (s->priority >= 0)
+    if (s->priority >= 0 && !s->is_priority_due)
         bufferevent_priority_set(s->bev, s->priority);
 }
 

@@ -70,7 +70,8 @@ struct lev_bev {
     short enabled;              /* as its user wants it; what has ended is taken out when that is told */
     short ended;                /* EV_READ: nothing more comes; EV_WRITE: we have ended our sending */
     short missed_what;
-    short priority;
+    short priority;             /* -1: as it was made */
+    unsigned char is_priority_due;      /* libevent is to hear of it, see bevcontrol.c */
     int missed_error;
     int attached;               /* one more than the descriptor that it is counted at, or 0 */
     struct lev_filter *filter;  /* it is one of Python's; NULL: none */

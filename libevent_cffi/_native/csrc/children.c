@@ -201,6 +201,7 @@ static void lev_on_late(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    lev_bev_apply_priorities(arg);
     lev_end_waiting(arg);
 }
 
