@@ -150,8 +150,7 @@ def asleep_in_a_partial():
     base.call_later(0, functools.partial(time.sleep, 60))
     base.dispatch()
 def busy_with_calls():
-    if not kept:
-        kept.append(base.call_soon(again))
+    base.call_soon(again)  # anew: Ctrl-C may come before again() has called itself
     base.dispatch()
 def busy_with_events():
     if not kept:
